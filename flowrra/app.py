@@ -1,0 +1,314 @@
+"""The app: what a program or kernel owns. Reads like a table of contents; the work is done below."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
+
+from flowrra.batch import Batch
+from flowrra.blocking import Blocking
+from flowrra.config import IoLoop, settings_from
+from flowrra.core.statuses import Status
+from flowrra.engine.engine import Engine
+from flowrra.engine.run import Run
+from flowrra.engine.waiters import Countdown, wait_here
+from flowrra.errors import UnknownRun, WaitTimeout, WouldDeadlock
+from flowrra.events import RunEvent
+from flowrra.functions import check_function, is_coroutine_function, name_of
+from flowrra.handle import TaskHandle, sources
+from flowrra.hosting import current_host
+from flowrra.interfaces import Executor, ResultBackend
+from flowrra.options import Options, TaskOptions
+from flowrra.portal import await_in
+from flowrra.pool.cores import available_cores
+from flowrra.registry import Registry
+from flowrra.results import AppStats, TaskResult, picture
+from flowrra.state import AppState, hosted
+from flowrra.submitter import Submitter, open_blocks
+from flowrra.task import CoroutineTask, Task, TaskDecorator, checked_name
+from flowrra.waiting import Completed, as_completed
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Flowrra:
+    """Tasks, executors and results, and their lifetime.
+
+    ``async with app:`` runs the engine on the running loop, ``with app:`` on a thread of its own. A running app is
+    entered without being started and left without being stopped; leaving then waits for what the block submitted. With
+    a host (in a notebook, after ``%load_ext flowrra_jupyter``) it starts by itself when something is submitted.
+
+    Leaving drains what is queued, running or retrying; paused runs and those not yet due are cancelled and named in a
+    warning; an exception in the block cancels everything. Finished handles answer for ever; unfinished ones are
+    CANCELLED with ``AppStopped``. Every method may be called from any thread and any loop.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        backend: str | ResultBackend | None = None,
+        cpu_workers: int | None = None,
+        io_concurrency: int | None = None,
+        io_threads: int | None = None,
+        io_loop: IoLoop | None = None,
+        executors: dict[str, Executor] | None = None,
+        **unknown: Any,
+    ) -> None:
+        """Make an app; nothing is started. What is None comes from ``FLOWRRA_<NAME>``, else from the default.
+
+        Raises ``UnknownOption`` and ``InvalidOption``.
+        """
+        self._settings = settings_from(
+            {
+                "name": name,
+                "backend": backend,
+                "cpu_workers": cpu_workers,
+                "io_concurrency": io_concurrency,
+                "io_threads": io_threads,
+                "io_loop": io_loop,
+                "executors": executors,
+                **unknown,
+            }
+        )
+        self._state = AppState(self.name, self._settings)
+        self._registry = Registry()
+        self._submitter = Submitter(lambda: self.name, self._engine_for_submitting)
+        sources[id(self)] = self
+
+    @classmethod
+    def from_urls(cls, *, backend: str = "memory://", **settings: Any) -> Self:
+        """The constructor, with URLs only."""
+        return cls(backend=backend, **settings)
+
+    # -- defining tasks
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, /, *, name: str | None = None, **options: Unpack[TaskOptions]) -> TaskDecorator: ...
+    def task(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
+        """Make a task of a function: ``@app.task``, or ``@app.task(cpu_bound=True, max_retries=5, …)``.
+
+        ``async def`` runs in an event loop, ``def`` on a daemon thread, ``def`` with ``cpu_bound=True`` in a worker
+        process. Raises ``InvalidTask`` (a ``TypeError``), ``UnknownOption``, ``InvalidOption`` or ``DuplicateTask``.
+        """
+        checked = Options().updated(options)
+        chosen = None if name is None else checked_name(name)
+
+        def decorate(decorated: Callable[..., Any]) -> Task[..., Any]:
+            task = self._make_task(decorated, chosen, checked)
+            self._registry.add(task, decorated)
+            return task
+
+        return decorate if function is None else decorate(function)
+
+    def _make_task(self, function: Callable[..., Any], name: str | None, options: Options) -> Task[..., Any]:
+        check_function(function)
+        kind = CoroutineTask if is_coroutine_function(function) else Task
+        return kind(function, name or name_of(function), options, self._submitter)
+
+    def task_of(self, given: Callable[..., Any]) -> Task[..., Any]:
+        """Return *given* if it is a task, else one with default options that is not registered."""
+        return given if isinstance(given, Task) else self._make_task(given, None, Options())
+
+    # -- submitting
+
+    @overload
+    async def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    @overload
+    async def submit(
+        self, task: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[R]: ...
+    @overload
+    async def submit(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    async def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
+        """Queue one run of a task, or of any callable, and return its handle once the backend has accepted it."""
+        return self.task_of(task).submit(*args, **kwargs)
+
+    async def map(
+        self, task: Callable[..., Any], /, items: Iterable[Any], *more: Iterable[Any], **constants: Any
+    ) -> Batch[Any]:
+        """Queue one run per item, of a task or of any callable; see :meth:`Task.map`."""
+        return self.task_of(task).map(items, *more, **constants)
+
+    # -- asking
+
+    async def wait_for_result(self, run: TaskHandle[Any] | str, timeout: float | None = None) -> TaskResult:
+        """Wait until the run is done and return its record, a failed one's too.
+
+        Raises ``WaitTimeout`` (a ``TimeoutError``) after *timeout* seconds, and ``UnknownRun``.
+        """
+        handle = self.handle(run) if isinstance(run, str) else run
+        awaited = handle._run
+        if not awaited.settled:
+            await wait_here(Countdown((awaited,)), timeout)
+        if not awaited.settled:
+            assert timeout is not None, "only a wait with a timeout gives up"
+            raise WaitTimeout(f"run {handle.id} ({handle.task_name})", timeout)
+        return picture(awaited)
+
+    async def get_result(self, run: TaskHandle[Any] | str) -> TaskResult | None:
+        """Return the run's record as it is now, or None if no run of that id is known."""
+        if isinstance(run, TaskHandle):
+            return run.info()
+        life = self._state.life
+        active = None if life is None else life.engine.active.get(run)
+        if active is not None:
+            return picture(active)
+        stored = await (self._state.backend.get(run) if life is None else await_in(life.engine.loop, self._state.backend.get(run)))
+        return None if stored is None else picture(Run.from_stored(stored))
+
+    async def runs(
+        self, status: Status | str | None = None, task_name: str | None = None, limit: int = 100
+    ) -> list[TaskResult]:
+        """Return the latest runs that match, latest first."""
+        wanted = None if status is None else Status(str(status).upper())
+        life = self._state.life
+        query = self._state.backend.query(wanted, task_name, limit)
+        stored = await (query if life is None else await_in(life.engine.loop, query))
+        done = [Run.from_stored(one) for one in stored]
+        known = {run.id for run in done}
+        active = [] if life is None else [run for run in list(life.engine.active.values()) if run.id not in known]
+        active = [run for run in active if wanted in (None, run.status)]
+        active = [run for run in active if task_name in (None, run.record.submission.task_name)]
+        latest = sorted([*active, *done], key=lambda run: run.record.submission.seq, reverse=True)
+        return [picture(run) for run in latest[:limit]]
+
+    async def cancel(self, run: TaskHandle[Any] | str) -> bool:
+        """Ask the run to stop; return whether it will; see :meth:`TaskHandle.cancel`. Raises ``UnknownRun``."""
+        return (self.handle(run) if isinstance(run, str) else run).cancel()
+
+    def handle(self, run_id: str) -> TaskHandle[Any]:
+        """Return a handle of the run with that id. Raises ``UnknownRun``."""
+        life = self._state.life
+        run = None if life is None else life.engine.active.get(run_id)
+        if run is None:
+            stored = self._state.backend.recent(run_id)
+            if stored is None:
+                raise UnknownRun(run_id)
+            run = Run.from_stored(stored)
+        return TaskHandle(run)
+
+    def as_completed(self, handles: Iterable[TaskHandle[R]]) -> Completed[R]:
+        """Iterate over *handles* as they end; see :func:`flowrra.as_completed`."""
+        return as_completed(handles)
+
+    # -- watching and holding back
+
+    def subscribe(self, callback: Callable[[RunEvent], object]) -> Callable[[], None]:
+        """Call *callback* with each change of each run, on the app's callback thread; returns the call that ends it.
+
+        Events come in order, one at a time. A callback that raises is logged; one that cannot keep up misses events,
+        which ``stats().lost_events`` counts, and never slows the engine down.
+        """
+        return self._state.dispatcher.subscribe(callback)
+
+    def stats(self) -> AppStats:
+        """The app in numbers, now."""
+        life = self._state.life
+        engine = None if life is None else life.engine
+        return AppStats(
+            name=self.name,
+            running=life is not None,
+            counts={status: 0 if engine is None else engine.counts[status] for status in Status},
+            executors={} if engine is None else {name: dict(e.describe()) for name, e in engine.executors.items()},
+            paused=() if engine is None else tuple(engine.paused),
+            lost_events=self._state.dispatcher.lost,
+        )
+
+    def pause(self, task: Task[..., Any] | str | None = None) -> None:
+        """Start no more runs, of one task or at all; what has begun goes on. Raises ``AppNotRunning``."""
+        engine = self._state.engine
+        engine.call(engine.pause, task.name if isinstance(task, Task) else task)
+
+    def resume(self, task: Task[..., Any] | str | None = None) -> None:
+        """Undo :meth:`pause` of the same task; without one, of everything. Raises ``AppNotRunning``."""
+        engine = self._state.engine
+        engine.call(engine.resume, task.name if isinstance(task, Task) else task)
+
+    # -- life
+
+    @property
+    def name(self) -> str:
+        """Namespace of the app's tasks: as given, else the notebook's or the main module's path."""
+        if self._settings.name is not None:
+            return self._settings.name
+        host = current_host()
+        main = getattr(sys.modules.get("__main__"), "__file__", None)
+        return host.name if host is not None else str(Path(main).resolve()) if main else "interactive"
+
+    @property
+    def running(self) -> bool:
+        return self._state.life is not None
+
+    @property
+    def cpu_workers(self) -> int:
+        """Worker processes: as set, else as many as there are cores for this process."""
+        return self._settings.cpu_workers or available_cores()
+
+    @property
+    def blocking(self) -> Blocking:
+        """The coroutine methods for code without a loop: ``app.blocking.runs()``."""
+        return Blocking(self, self._state)
+
+    async def start(self) -> None:
+        """Start on the running loop, or with a host on a thread of its own. May be repeated, and come after ``stop``."""
+        if current_host() is None:
+            await self._state.start_here()
+        else:
+            self._state = hosted(self._state)
+
+    async def stop(self, *, drain: bool = True, timeout: float | None = None) -> None:
+        """End the app. May be repeated, and be followed by ``start``.
+
+        With *drain* what is queued, running or retrying is waited for, at most *timeout* seconds; a warning names what
+        was given up. Without, everything is cancelled. When the drain is over submitting raises ``AppNotRunning``.
+        """
+        await self._state.stop(drain=drain, timeout=timeout)
+
+    async def __aenter__(self) -> Self:
+        joined = self.running
+        await self._state.start_here()
+        open_blocks.push(self._submitter, joined=joined)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        runs, life = open_blocks.pop(self._submitter), self._state.life
+        if runs is None:
+            await self.stop(drain=kind is None)
+        elif life is not None:
+            await await_in(life.engine.loop, life.leave_block(runs, cancel=kind is not None))
+
+    def __enter__(self) -> Self:
+        joined = self.running
+        if joined and self._state.engine.on_loop:
+            raise WouldDeadlock("'with app' inside the app's own loop, at its end,")
+        self._state.start_on_a_thread()
+        open_blocks.push(self._submitter, joined=joined)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        runs, life = open_blocks.pop(self._submitter), self._state.life
+        if runs is None:
+            self._state.stop_blocking(drain=kind is None, timeout=None)
+        elif life is not None:
+            life.call(life.leave_block(runs, cancel=kind is not None), "leaving the app")
+
+    def _engine_for_submitting(self) -> Engine:
+        if current_host() is not None and (self._state.life is None or self._state.superseded):
+            self._state = hosted(self._state)
+        return self._state.engine
+
+    def __repr__(self) -> str:
+        return f"<Flowrra {self.name}: {'running' if self.running else 'not running'}, {len(self._registry)} tasks>"

@@ -1,0 +1,59 @@
+"""The app's coroutine methods for code that has no event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from flowrra.batch import Batch
+from flowrra.core.statuses import Status
+from flowrra.handle import TaskHandle
+from flowrra.results import TaskResult
+from flowrra.state import AppState
+
+if TYPE_CHECKING:
+    from flowrra.app import Flowrra
+
+
+class Blocking:
+    """``app.blocking``: the same names, blocking. Each raises ``WouldDeadlock`` on a thread that runs the app's loop."""
+
+    def __init__(self, app: Flowrra, state: AppState) -> None:
+        self._app = app
+        self._state = state
+
+    def start(self) -> None:
+        """Start the app on a thread of its own."""
+        self._state.start_on_a_thread()
+
+    def stop(self, *, drain: bool = True, timeout: float | None = None) -> None:
+        """See :meth:`Flowrra.stop`."""
+        self._state.stop_blocking(drain=drain, timeout=timeout)
+
+    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
+        """See :meth:`Flowrra.submit`."""
+        return self._app.task_of(task).submit(*args, **kwargs)
+
+    def map(
+        self, task: Callable[..., Any], /, items: Iterable[Any], *more: Iterable[Any], **constants: Any
+    ) -> Batch[Any]:
+        """See :meth:`Flowrra.map`."""
+        return self._app.task_of(task).map(items, *more, **constants)
+
+    def wait_for_result(self, run: TaskHandle[Any] | str, timeout: float | None = None) -> TaskResult:
+        """See :meth:`Flowrra.wait_for_result`."""
+        return self._state.call(self._app.wait_for_result(run, timeout), "blocking.wait_for_result()")
+
+    def get_result(self, run: TaskHandle[Any] | str) -> TaskResult | None:
+        """See :meth:`Flowrra.get_result`."""
+        return self._state.call(self._app.get_result(run), "blocking.get_result()")
+
+    def cancel(self, run: TaskHandle[Any] | str) -> bool:
+        """See :meth:`Flowrra.cancel`."""
+        return self._state.call(self._app.cancel(run), "blocking.cancel()")
+
+    def runs(
+        self, status: Status | str | None = None, task_name: str | None = None, limit: int = 100
+    ) -> list[TaskResult]:
+        """See :meth:`Flowrra.runs`."""
+        return self._state.call(self._app.runs(status, task_name, limit), "blocking.runs()")

@@ -1,0 +1,161 @@
+"""The life of a run: one function decides every change of status, and nothing else writes one.
+
+    PENDING ──Started──► RUNNING ──Ended──► SUCCESS | FAILED | CANCELLED
+       ▲                    │
+       └──── RETRYING ◄─────┘            cancel, deadline, stop: from anywhere, to CANCELLED or FAILED
+
+A run that is asked to stop while an attempt executes stays RUNNING, with ``stopping`` set, until the executor reports
+the attempt's end: only then is it known that the user's code is over (or abandoned). What ``stopping`` says then
+decides, not how the attempt happened to end, so a ``cancel()`` that was accepted is kept.
+Events for a run that is already over are ordinary: a late answer of a stopped attempt is dropped here.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from flowrra.core.records import ErrorInfo, Moment, Outcome, RunRecord
+from flowrra.core.retry import next_delay
+from flowrra.core.statuses import TERMINAL, OutcomeKind, Status, StopReason
+from flowrra.errors import AppStopped, DeadlineExceeded, InvalidTransition, TaskCancelled, TaskTimeout
+
+
+class Started(NamedTuple):
+    """An attempt's user code has begun."""
+
+    worker: str | None = None
+
+
+class Ended(NamedTuple):
+    """An attempt is over. ``chance`` in [0, 1) decides the jitter of a retry."""
+
+    outcome: Outcome
+    chance: float = 0.5
+
+
+class StopRequested(NamedTuple):
+    """Someone, a clock or the app's end asks the run to stop."""
+
+    reason: StopReason
+    words: str = "cancel() was called"
+
+
+Event = Started | Ended | StopRequested
+
+_FINAL = frozenset({StopReason.CANCEL, StopReason.SHUTDOWN})
+
+
+class Effect(Enum):
+    """What the shell has to do after a change."""
+
+    NOTHING = "nothing"
+    SETTLE = "save the outcome, then wake the waiters; if an executor holds an attempt, stop it"
+    REQUEUE = "put it back into the ready queue, due at record.ready_at"
+    STOP = "ask the executor to stop the attempt, for record.stopping"
+
+
+class Decision(NamedTuple):
+    record: RunRecord
+    effect: Effect
+    outcome: Outcome | None = None
+    """Set with SETTLE: what waiters get."""
+
+
+def advance(record: RunRecord, event: Event, now: Moment) -> Decision:
+    """Return what *record* becomes by *event* and what is to be done. Raises ``InvalidTransition``."""
+    if record.status in TERMINAL:
+        return Decision(record, Effect.NOTHING)
+    match event:
+        case Started(worker) if record.status is not Status.RUNNING:
+            return _start(record, worker, now)
+        case Ended(outcome, chance):
+            return _end(record, outcome, chance, now)
+        case StopRequested(reason) if reason is not StopReason.TIMEOUT or record.status is Status.RUNNING:
+            return _stop(record, event, now)
+        case _:
+            raise InvalidTransition(record.submission.id, record.status, type(event).__name__)
+
+
+def _start(record: RunRecord, worker: str | None, now: Moment) -> Decision:
+    begun = record._replace(
+        status=Status.RUNNING, attempt=record.attempt + 1, started=now, worker=worker, ready_at=None, stopping=None
+    )
+    return Decision(begun, Effect.NOTHING)
+
+
+def _end(record: RunRecord, outcome: Outcome, chance: float, now: Moment) -> Decision:
+    if record.status is not Status.RUNNING:
+        # The attempt ended before its user code began: its arguments could not be loaded, or its worker died. It counts.
+        record = record._replace(attempt=record.attempt + 1, started=now)
+    match record.stopping:
+        case StopReason.CANCEL | StopReason.SHUTDOWN:
+            return _settle(record, Status.CANCELLED, _cancelled(record), now)
+        case StopReason.DEADLINE:
+            return _settle(record, Status.FAILED, _past_deadline(record), now)
+        case StopReason.TIMEOUT:
+            outcome = _timed_out(record)
+    if outcome.kind is OutcomeKind.RETURNED:
+        return _settle(record, Status.SUCCESS, outcome, now)
+    if outcome.kind is OutcomeKind.CANCELLED:
+        return _settle(record, Status.CANCELLED, outcome, now)
+    return _fail_or_retry(record, outcome, chance, now)
+
+
+def _fail_or_retry(record: RunRecord, outcome: Outcome, chance: float, now: Moment) -> Decision:
+    delay = next_delay(record.submission.retry, record.attempt, outcome, chance)
+    if delay is None:
+        return _settle(record, Status.FAILED, outcome, now)
+    waiting = record._replace(
+        status=Status.RETRYING, ready_at=now.mono + delay, stopping=None, errors=(*record.errors, _text(outcome))
+    )
+    return Decision(waiting, Effect.REQUEUE)
+
+
+def _stop(record: RunRecord, event: StopRequested, now: Moment) -> Decision:
+    if record.status is Status.RUNNING:
+        if record.stopping in _FINAL or (record.stopping is not None and event.reason is StopReason.TIMEOUT):
+            return Decision(record, Effect.NOTHING)
+        # Asking the executor again is harmless; the later reason wins, because it was accepted. A timeout never does: it
+        # might be followed by a retry, which a deadline rules out.
+        return Decision(record._replace(stopping=event.reason, reason=event.words), Effect.STOP)
+    stopped = record._replace(stopping=event.reason, reason=event.words)
+    if event.reason is StopReason.DEADLINE:
+        return _settle(stopped, Status.FAILED, _past_deadline(stopped), now)
+    return _settle(stopped, Status.CANCELLED, _cancelled(stopped), now)
+
+
+def _settle(record: RunRecord, status: Status, outcome: Outcome, now: Moment) -> Decision:
+    errors = record.errors if status is Status.SUCCESS else (*record.errors, _text(outcome))
+    done = record._replace(status=status, finished=now, ready_at=None, stopping=None, errors=errors)
+    return Decision(done, Effect.SETTLE, outcome)
+
+
+def _cancelled(record: RunRecord) -> Outcome:
+    submission = record.submission
+    error: Exception = (
+        AppStopped(f"the app was stopped before run {submission.id} ({submission.task_name}) was done")
+        if record.stopping is StopReason.SHUTDOWN
+        else TaskCancelled(submission.task_name, submission.id, record.reason)
+    )
+    return Outcome(OutcomeKind.CANCELLED, exception=error)
+
+
+def _timed_out(record: RunRecord) -> Outcome:
+    submission = record.submission
+    assert submission.timeout is not None, "only a run with a timeout is stopped for it"
+    error = TaskTimeout(submission.task_name, submission.id, submission.timeout, record.attempt)
+    return Outcome(OutcomeKind.TIMED_OUT, exception=error)
+
+
+def _past_deadline(record: RunRecord) -> Outcome:
+    error = DeadlineExceeded(record.submission.task_name, record.submission.id)
+    return Outcome(OutcomeKind.TIMED_OUT, exception=error)
+
+
+def _text(outcome: Outcome) -> ErrorInfo:
+    if outcome.error is not None:
+        return outcome.error
+    error = outcome.exception
+    name = type(error).__name__
+    return ErrorInfo(name, str(error), f"{name}: {error}\n")

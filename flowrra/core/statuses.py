@@ -1,0 +1,43 @@
+"""Where a run stands, and how an attempt ended."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where a run stands. Written by :func:`flowrra.core.lifecycle.advance` alone."""
+
+    PENDING = "PENDING"
+    """Accepted; waits for its time, for a slot, or in a worker's prefetch. No attempt has begun."""
+    RUNNING = "RUNNING"
+    """An attempt has begun."""
+    RETRYING = "RETRYING"
+    """An attempt failed and another one will come; holds no slot."""
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+TERMINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED})
+"""The statuses that a run never leaves."""
+
+
+class OutcomeKind(StrEnum):
+    """How one attempt ended."""
+
+    RETURNED = "returned"
+    RAISED = "raised"
+    TIMED_OUT = "timed out"
+    CANCELLED = "cancelled"
+    WORKER_LOST = "worker lost"
+    NOT_ENCODABLE = "not encodable"
+
+
+class StopReason(StrEnum):
+    """Why the engine asked an executor to stop an attempt."""
+
+    CANCEL = "cancel"
+    TIMEOUT = "timeout"
+    DEADLINE = "deadline"
+    SHUTDOWN = "shutdown"

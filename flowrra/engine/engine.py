@@ -1,0 +1,324 @@
+"""The engine: feeds events to the lifecycle and carries out what it decides. Lives on one event loop.
+
+Every method but :meth:`Engine.accept`, :meth:`Engine.request_stop` and :meth:`Engine.call` is called on that loop. An executor reports
+through the ``AttemptSink`` methods; it never calls back from inside ``begin`` with ``finished``, so that dispatching
+does not recurse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from flowrra import log
+from flowrra.clock import Clock
+from flowrra.core.lifecycle import Effect, Ended, Event, Started, StopRequested, advance
+from flowrra.core.records import Outcome
+from flowrra.core.statuses import Status, StopReason
+from flowrra.engine.dispatch import Dispatch
+from flowrra.engine.logs import BoundedLog
+from flowrra.engine.run import Progress, Run
+from flowrra.engine.saver import Saver
+from flowrra.engine.waiters import Countdown, wait_here
+from flowrra.errors import InvalidTransition
+from flowrra.events import Dispatcher, RunEvent
+from flowrra.interfaces import Attempt, Executor, ResultBackend
+from flowrra.loops import LoopInbox
+
+STORY_LENGTH = 2_000
+
+
+class Engine:
+    """One start of an app. After :meth:`stop` it is never used again; the runs it made still answer."""
+
+    def __init__(
+        self, executors: Mapping[str, Executor], backend: ResultBackend, dispatcher: Dispatcher, clock: Clock
+    ) -> None:
+        self.executors = executors
+        self.backend = backend
+        self.dispatcher = dispatcher
+        self.clock = clock
+        self.loop = asyncio.get_running_loop()
+        self.inbox = LoopInbox(self.loop)
+        self.active: dict[str, Run] = {}
+        self.counts: Counter[Status] = Counter()
+        self._stopping = False
+        self._saver = Saver(backend, self._saved)
+        self._dispatch = Dispatch(executors, clock, self.active)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._story: deque[tuple[str, str, Status, float]] = deque(maxlen=STORY_LENGTH)
+        self._random = random.Random()  # noqa: S311 - spreads retries, decides nothing secret
+
+    async def start(self) -> None:
+        """Start the executors. If one of them cannot, those already started are closed again."""
+        started: list[Executor] = []
+        try:
+            for executor in self.executors.values():
+                await executor.start(self)
+                started.append(executor)
+        except BaseException:
+            for executor in reversed(started):
+                await executor.close()
+            raise
+
+    # -- from any thread
+
+    def accept(self, runs: Sequence[Run]) -> bool:
+        """Take new runs, in their order; False if the engine has stopped. On the loop itself they are queued at once."""
+        if self._stopping:
+            return False
+        if self.on_loop:
+            self._enter(runs)
+            return True
+        return self.inbox.post(self._enter, runs)
+
+    def request_stop(self, runs: Iterable[Run], reason: StopReason, words: str = "cancel() was called") -> None:
+        """Ask *runs* to stop; those that are over are left as they are."""
+        self.call(self._stop_runs, list(runs), reason, words)
+
+    def call(self, method: Callable[..., None], *args: Any) -> None:
+        """Call one of the engine's own methods: at once on the loop, so that calls made there keep their order."""
+        if self.on_loop:
+            method(*args)
+        else:
+            self.inbox.post(method, *args)
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether the caller runs inside the engine's loop."""
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+    def waits_for(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether a run that is not over needs *loop* to go on."""
+        return any(self.loop_needed_by(run) is loop for run in list(self.active.values()))
+
+    def loop_needed_by(self, run: Run) -> asyncio.AbstractEventLoop | None:
+        """The loop that must be free for *run* to go on, besides the engine's own."""
+        executor = self.executors[run.record.submission.executor]
+        loop: asyncio.AbstractEventLoop | None = getattr(executor, "loop", None)
+        return loop
+
+    # -- new runs
+
+    def _enter(self, runs: Sequence[Run]) -> None:
+        if self._stopping:
+            self._turn_away(runs)
+            return
+        self._idle.clear()
+        touched = set()
+        for run in runs:
+            submission = run.record.submission
+            self.active[submission.id] = run
+            self.counts[Status.PENDING] += 1
+            self._dispatch.enqueue(run, submission.not_before)
+            touched.add(submission.executor)
+            if submission.deadline is not None:
+                run.deadline_timer = self._stop_at(submission.deadline, run, StopReason.DEADLINE)
+            self._announce(run)
+        for name in touched:
+            self._dispatch.serve(name)
+
+    def _turn_away(self, runs: Sequence[Run]) -> None:
+        """End runs that were on their way here when the engine stopped; the saver may be gone, so nothing is saved."""
+        for run in runs:
+            stopped = StopRequested(StopReason.SHUTDOWN, "the app was stopped")
+            run.record, _, run.outcome = advance(run.record, stopped, self.clock.now())
+            run.settle()
+
+    # -- AttemptSink
+
+    def started(self, attempt: Attempt, worker: str | None) -> None:
+        run = self._run_of(attempt)
+        if run is None:
+            return
+        self._apply(run, Started(worker))
+        timeout = run.record.submission.timeout
+        if timeout is not None and run.record.started is not None:
+            run.timeout_timer = self._stop_at(run.record.started.mono + timeout, run, StopReason.TIMEOUT)
+
+    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
+        run = self._run_of(attempt)
+        if run is not None:
+            run.attempt = None
+            self._apply(run, Ended(outcome, self._random.random()))
+        self._dispatch.serve_all()
+
+    def returned(self, attempt: Attempt) -> None:
+        run = self._run_of(attempt)
+        # One that was cancelled meanwhile is over, though perhaps not saved yet.
+        if run is not None and not run.record.is_terminal:
+            run.attempt = None
+            self._dispatch.reenter(run, attempt.seq)
+        self._dispatch.serve_all()
+
+    def released(self, attempt: Attempt) -> None:
+        log.engine.info("an abandoned attempt of run %s (%s) has ended at last", attempt.run_id, attempt.task_name)
+        self._dispatch.serve_all()
+
+    def progressed(self, run_id: str, done: float, total: float | None, message: str) -> None:
+        run = self.active.get(run_id)
+        if run is not None:
+            run.progress = Progress(done, total, message)
+            self._announce(run)
+
+    def logged(self, run_id: str, stream: str, text: str) -> None:
+        run = self.active.get(run_id)
+        if run is not None:
+            if run.log is None:
+                run.log = BoundedLog()
+            run.log.append(text)
+            self._announce(run)
+
+    def room_changed(self) -> None:
+        self._dispatch.serve_all()
+
+    # -- what the lifecycle decides
+
+    def _apply(self, run: Run, event: Event) -> None:
+        before = run.record
+        try:
+            record, effect, outcome = advance(before, event, self.clock.now())
+        except InvalidTransition as refused:
+            story = self._told(run.id)
+            log.engine.error("%s", InvalidTransition(refused.run_id, refused.status, refused.event, story))
+            return
+        if record is before:
+            return
+        if effect is Effect.SETTLE and not run.conclude(record):
+            # cancel() has answered True on another thread, and its request is still on the way.
+            self._apply(run, StopRequested(StopReason.CANCEL))
+            self._apply(run, event)
+            return
+        run.record = record
+        self._story.append((run.id, type(event).__name__, record.status, self.clock.now().mono))
+        if record.status is not before.status:
+            self.counts[before.status] -= 1
+            self.counts[record.status] += 1
+            if before.status is Status.RUNNING:
+                _forget_timer(run)
+        match effect:
+            case Effect.REQUEUE:
+                self._dispatch.enqueue(run, record.ready_at)
+                self._dispatch.serve(record.submission.executor)
+            case Effect.STOP if record.stopping is not None and run.attempt is not None:
+                self._executor(run).stop(run.attempt, record.stopping)
+            case Effect.SETTLE:
+                assert outcome is not None, "the lifecycle settles with an outcome"
+                self._settle(run, outcome)
+        if effect is not Effect.SETTLE:
+            self._announce(run)
+
+    def _settle(self, run: Run, outcome: Outcome) -> None:
+        self._dispatch.discard(run)
+        if run.attempt is not None:
+            # Cancelled while it waits in an executor: the run is over at once, the attempt's end will be dropped.
+            self._executor(run).stop(run.attempt, StopReason.CANCEL)
+        if run.deadline_timer is not None:
+            run.deadline_timer.cancel()
+            run.deadline_timer = None
+        trace = None if outcome.exception is None else outcome.exception.__traceback__
+        run.outcome = outcome._replace(trace=trace) if trace is not None else outcome
+        run.encoded = None
+        self._saver.add(run)
+
+    def _saved(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            self.active.pop(run.id, None)
+            run.settle()
+            self._announce(run)
+        if not self.active:
+            self._idle.set()
+
+    def _stop_runs(self, runs: Iterable[Run], reason: StopReason, words: str) -> None:
+        for run in runs:
+            self._apply(run, StopRequested(reason, words))
+        self._dispatch.serve_all()
+
+    def _stop_at(self, when: float, run: Run, reason: StopReason) -> Any:
+        return self.clock.call_at(when, lambda: self._stop_runs((run,), reason, ""))
+
+    def _announce(self, run: Run) -> None:
+        if self.dispatcher.watched:
+            record = run.record
+            submission = record.submission
+            self.dispatcher.publish(
+                RunEvent(
+                    run_id=submission.id,
+                    task_name=submission.task_name,
+                    status=run.status,
+                    attempt=record.attempt,
+                    batch_id=submission.batch_id,
+                    index=submission.position,
+                )
+            )
+
+    def _run_of(self, attempt: Attempt) -> Run | None:
+        """The run that still waits for *attempt*; None if it is over or on another attempt."""
+        run = self.active.get(attempt.run_id)
+        return run if run is not None and run.attempt is not None and run.attempt.number == attempt.number else None
+
+    def _executor(self, run: Run) -> Executor:
+        return self.executors[run.record.submission.executor]
+
+    def _told(self, run_id: str) -> list[str]:
+        return [f"{mono:.3f} {event} → {status}" for told, event, status, mono in self._story if told == run_id]
+
+    # -- holding back, and the end
+
+    def pause(self, task_name: str | None) -> None:
+        """Start no more runs, of one task or at all; what has begun goes on."""
+        self._dispatch.pause(task_name)
+
+    def resume(self, task_name: str | None) -> None:
+        self._dispatch.resume(task_name)
+
+    @property
+    def paused(self) -> Sequence[str]:
+        """Names of the paused tasks; ``"*"`` for all."""
+        return self._dispatch.paused
+
+    def give_up_held(self, runs: Sequence[Run] | None = None) -> list[Run]:
+        """Cancel those of *runs*, or of all, that cannot begin now: paused, or not yet due. Returns them."""
+        mine = set(self.active if runs is None else (run.id for run in runs))
+        held = [self.active[run_id] for run_id in self._dispatch.held() if run_id in mine and run_id in self.active]
+        self._stop_runs(held, StopReason.SHUTDOWN, "the app was left before it could begin")
+        return held
+
+    async def until_over(self, runs: Sequence[Run] | None = None) -> None:
+        """Wait until *runs*, or all, are over."""
+        if runs is None:
+            await self._idle.wait()
+        else:
+            await wait_here(Countdown(runs))
+
+    async def stop(self) -> list[Run]:
+        """End everything that is not over, then release executors and backend. Returns the runs that were given up."""
+        self._stopping = True
+        unfinished = [run for run in self.active.values() if not run.record.is_terminal]
+        self._stop_runs(unfinished, StopReason.SHUTDOWN, "the app was stopped")
+        await self._idle.wait()
+        for executor in reversed(list(self.executors.values())):
+            await executor.close()
+        await self._saver.close()
+        self._dispatch.close()
+        await self.backend.close()
+        return unfinished
+
+    def lose_loop(self) -> None:
+        """End what is not over after the loop was closed under the engine, so that nobody waits for ever."""
+        self._stopping = True
+        left, self.active = list(self.active.values()), {}
+        self._turn_away([run for run in left if not run.settled])
+
+
+def _forget_timer(run: Run) -> None:
+    if run.timeout_timer is not None:
+        run.timeout_timer.cancel()
+        run.timeout_timer = None

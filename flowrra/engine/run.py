@@ -1,0 +1,161 @@
+"""One run while this process holds it: the current record, what it will be executed with, and who waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flowrra.core.records import Outcome, RunRecord
+from flowrra.core.statuses import Status
+from flowrra.engine.logs import BoundedLog
+from flowrra.interfaces import Attempt, Stored
+from flowrra.previews import is_cheap, preview_arguments
+
+if TYPE_CHECKING:
+    from flowrra.clock import Timer
+    from flowrra.engine.engine import Engine
+
+Waiter = Callable[["Run"], None]
+
+# One lock for all runs: it is held for a few instructions, and a lock each would cost a hundred bytes a run.
+_lock = threading.Lock()
+
+
+class Progress(NamedTuple):
+    """The latest report of a task. ``total`` is None where the task does not know it."""
+
+    done: float
+    total: float | None = None
+    message: str = ""
+
+
+class Run:
+    """Written by the engine's thread alone, except ``_waiters`` and ``stop_wanted``; read by any thread.
+
+    ``settled`` turns true once the outcome is saved, after ``record`` has become terminal; until then the outside sees
+    the run as still running, so that no one acts on an outcome that might yet be lost.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_waiters",
+        "arguments",
+        "attempt",
+        "deadline_timer",
+        "encoded",
+        "engine",
+        "log",
+        "outcome",
+        "progress",
+        "record",
+        "settled",
+        "stop_wanted",
+        "timeout_timer",
+    )
+
+    def __init__(self, record: RunRecord, engine: Engine | None, encoded: Any, arguments: Arguments | str) -> None:
+        self.record = record
+        self.engine = engine
+        self.encoded = encoded
+        self.arguments = arguments
+        self.attempt: Attempt | None = None
+        self.outcome: Outcome | None = None
+        self.settled = False
+        self.stop_wanted = False
+        self.timeout_timer: Timer | None = None
+        self.deadline_timer: Timer | None = None
+        self.progress: Progress | None = None
+        self.log: BoundedLog | None = None
+        self._waiters: list[Waiter] | None = None
+
+    @classmethod
+    def from_stored(cls, stored: Stored) -> Run:
+        """A run that is over, as a backend remembers it."""
+        run = cls(stored.record, None, None, stored.args_preview)
+        run.outcome = stored.outcome
+        run.settled = True
+        return run
+
+    @property
+    def id(self) -> str:
+        return self.record.submission.id
+
+    @property
+    def status(self) -> Status:
+        """The status as the outside may know it."""
+        record = self.record
+        return Status.RUNNING if record.is_terminal and not self.settled else record.status
+
+    @property
+    def args_preview(self) -> str:
+        arguments = self.arguments
+        return arguments if isinstance(arguments, str) else arguments.preview()
+
+    def stored(self) -> Stored:
+        assert self.outcome is not None, "only a run that is over is stored"
+        return Stored(self.record, self.outcome, self.args_preview)
+
+    def want_stop(self) -> bool:
+        """Note, from any thread, that the run is to be cancelled; returns False if its end is decided already.
+
+        The engine hears of it later. What is noted here is kept even if the attempt ends meanwhile: see :meth:`conclude`.
+        """
+        with _lock:
+            if self.record.is_terminal:
+                return False
+            self.stop_wanted = True
+            return True
+
+    def conclude(self, record: RunRecord) -> bool:
+        """Make the terminal *record* the run's, unless a cancellation was promised that it does not keep."""
+        with _lock:
+            if self.stop_wanted and record.status is not Status.CANCELLED:
+                return False
+            self.record = record
+            return True
+
+    def add_waiter(self, waiter: Waiter) -> bool:
+        """Have *waiter* called with this run when it settles; returns False, and does not, if it has settled already.
+
+        Waiters are called on the engine's thread: they hand over and return, and never run user code.
+        """
+        with _lock:
+            if self.settled:
+                return False
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+            return True
+
+    def remove_waiter(self, waiter: Waiter) -> None:
+        """Forget *waiter*, if it has not been called yet."""
+        with _lock:
+            if self._waiters is not None and waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def settle(self) -> None:
+        """Let the outcome be seen and wake everyone. Called once, on the engine's thread, when it is saved."""
+        with _lock:
+            self.settled = True
+            waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            waiter(self)
+
+
+class Arguments(NamedTuple):
+    """Arguments that are previewed when someone looks: only small immutable ones may be kept for that."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    names: tuple[str, ...]
+
+    def preview(self) -> str:
+        return preview_arguments(self.args, self.kwargs, self.names)
+
+
+def keep_for_preview(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: tuple[str, ...]) -> Arguments | str:
+    """Keep cheap arguments by reference; describe others now, since their owner may change or want to free them."""
+    if all(map(is_cheap, args)) and all(map(is_cheap, kwargs.values())):
+        return Arguments(args, kwargs, names)
+    return preview_arguments(args, kwargs, names)

@@ -1,0 +1,260 @@
+"""Waiting for runs, from a thread or from any event loop. A wait that ends early never touches the run."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Protocol
+
+from flowrra.engine.run import Run
+from flowrra.errors import WouldDeadlock
+from flowrra.hosting import current_host
+from flowrra.loops import LoopInbox
+
+HEARTBEAT = 0.05
+"""Seconds between wake-ups of a host's loop while something is awaited there: an interrupt is noticed that soon."""
+
+
+class Fire(Protocol):
+    """How a wait is told that it is over. From any thread, quick, more than once without harm."""
+
+    def fire(self) -> None:
+        """End the wait."""
+
+
+class Signal(Protocol):
+    """Something that can be waited for."""
+
+    def arm(self, fire: Fire) -> bool:
+        """Arrange for ``fire.fire()`` once it has happened; returns False, and does not, if it has already."""
+
+    def disarm(self) -> None:
+        """Forget about it; a ``fire()`` under way may still arrive."""
+
+
+class Countdown:
+    """Happens when *needed* of *runs* (default: all) are over, or with *stop_on_failure* when one has failed."""
+
+    def __init__(self, runs: Sequence[Run], *, needed: int | None = None, stop_on_failure: bool = False) -> None:
+        self._runs = [run for run in runs if not run.settled]
+        over = len(runs) - len(self._runs)
+        self._left = (len(runs) if needed is None else needed) - over
+        self._stop_on_failure = stop_on_failure
+        if stop_on_failure and over and any(run.settled and has_failed(run) for run in runs):
+            self._left = 0
+        self._fire: Fire | None = None
+        self._lock = threading.Lock()
+
+    def arm(self, fire: Fire) -> bool:
+        if self._left <= 0:
+            return False
+        self._fire = fire
+        for run in self._runs:
+            if not run.add_waiter(self._one):
+                self._one(run)
+        return True
+
+    def disarm(self) -> None:
+        self._fire = None
+        for run in self._runs:
+            run.remove_waiter(self._one)
+
+    def _one(self, run: Run) -> None:
+        with self._lock:
+            self._left -= 1
+            if self._left > 0 and not (self._stop_on_failure and has_failed(run)):
+                return
+            fire, self._fire = self._fire, None
+        if fire is not None:
+            fire.fire()
+
+
+class Arrivals:
+    """Runs in the order in which they end. Happens whenever one has ended that was not taken yet."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = runs
+        self._arrived: deque[Run] = deque()
+        self._fire: Fire | None = None
+        for run in runs:
+            if not run.add_waiter(self._arrive):
+                self._arrived.append(run)
+
+    def take(self) -> Run | None:
+        """The next run that has ended, or None if none has since the last."""
+        return self._arrived.popleft() if self._arrived else None
+
+    def arm(self, fire: Fire) -> bool:
+        # Registered before looking: a run that arrives in between fires, at worst once too often.
+        self._fire = fire
+        return not self._arrived
+
+    def disarm(self) -> None:
+        self._fire = None
+
+    def close(self) -> None:
+        """Stop listening to the runs that have not ended."""
+        for run in self._runs:
+            if not run.settled:
+                run.remove_waiter(self._arrive)
+
+    def _arrive(self, run: Run) -> None:
+        self._arrived.append(run)
+        fire = self._fire
+        if fire is not None:
+            fire.fire()
+
+
+def has_failed(run: Run) -> bool:
+    """Whether *run* is over and has no value."""
+    return run.outcome is not None and run.outcome.exception is not None
+
+
+class _WakeThread:
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def fire(self) -> None:
+        self.event.set()
+
+
+class _WakeLoop:
+    def __init__(self, inbox: LoopInbox) -> None:
+        self._inbox = inbox
+        self.future: asyncio.Future[None] = inbox.loop.create_future()
+
+    def fire(self) -> None:
+        # If the loop is closed nobody is left who waits.
+        self._inbox.post(self._resolve)
+
+    def _resolve(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class LoopWaiters:
+    """What waits in one event loop: one inbox for all wake-ups, and a host's heartbeat while anything waits.
+
+    ipykernel delivers an interrupt to an ``await`` only when its loop next wakes, hence the heartbeat.
+    """
+
+    _of: ClassVar[dict[asyncio.AbstractEventLoop, LoopWaiters]] = {}
+    """Only loops in which something waits, so that a closed loop is not kept; each is touched by its own thread alone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.inbox = LoopInbox(loop)
+        self._waiting = 0
+        self._beat: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def here(cls) -> LoopWaiters:
+        """Those of the running loop."""
+        loop = asyncio.get_running_loop()
+        found = cls._of.get(loop)
+        if found is None:
+            found = cls._of[loop] = cls(loop)
+        return found
+
+    async def until(self, signal: Signal) -> None:
+        """Wait for *signal*. Cancelling ends this wait alone."""
+        wake = _WakeLoop(self.inbox)
+        self._enter()
+        try:
+            if signal.arm(wake):
+                await wake.future
+        finally:
+            self._leave()
+            signal.disarm()
+
+    def _enter(self) -> None:
+        self._waiting += 1
+        host = current_host()
+        if self._beat is None and host is not None and host.io_loop is self.loop:
+            self._pulse()
+
+    def _leave(self) -> None:
+        self._waiting -= 1
+        if self._waiting:
+            return
+        self._of.pop(self.loop, None)
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    def _pulse(self) -> None:
+        self._beat = self.loop.call_later(HEARTBEAT, self._pulse)
+
+
+async def wait_here(signal: Signal, timeout: float | None = None) -> bool:
+    """Wait in the running loop until *signal* happens; returns False after *timeout* seconds."""
+    if timeout is None:
+        await LoopWaiters.here().until(signal)
+        return True
+    try:
+        async with asyncio.timeout(timeout):
+            await LoopWaiters.here().until(signal)
+    except TimeoutError:
+        return False
+    return True
+
+
+def block(signal: Signal, timeout: float | None, pumped: asyncio.AbstractEventLoop | None) -> bool:
+    """Block this thread until *signal* happens; returns False after *timeout* seconds. Interruptible.
+
+    *pumped* is what :func:`loop_to_pump` said for the runs that are waited for.
+    """
+    if pumped is not None:
+        return _pump(signal, timeout)
+    wake = _WakeThread()
+    try:
+        return not signal.arm(wake) or wake.event.wait(timeout)
+    finally:
+        signal.disarm()
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this thread is running, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def loop_to_pump(runs: Iterable[Run], what: str) -> asyncio.AbstractEventLoop | None:
+    """The loop that a blocking wait for *runs* on this thread has to keep going, or None if it may just block.
+
+    Raises ``WouldDeadlock`` if the wait would stop a loop that has to bring the answer and no host can pump it.
+    """
+    here = running_loop()
+    if here is None:
+        return None
+    for run in runs:
+        engine = run.engine
+        if run.settled or engine is None:
+            continue
+        if engine.loop is here:
+            raise WouldDeadlock(what)
+        if engine.loop_needed_by(run) is here:
+            host = current_host()
+            if host is None or host.io_loop is not here:
+                raise WouldDeadlock(what)
+            return here
+    return None
+
+
+def _pump(signal: Signal, timeout: float | None) -> bool:
+    host = current_host()
+    assert host is not None, "loop_to_pump has found one"
+    wake = _WakeLoop(LoopInbox(host.io_loop))
+    timer = None if timeout is None else host.io_loop.call_later(timeout, wake.future.cancel)
+    try:
+        if signal.arm(wake):
+            host.pump(wake.future)
+        return not wake.future.cancelled()
+    finally:
+        signal.disarm()
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,113 @@
+"""What the outside may watch, and the one thread on which user callbacks run."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flowrra import log
+from flowrra.core.statuses import Status
+
+PENDING_EVENTS = 10_000
+"""Events that may wait for slow subscribers before new ones are dropped and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """Something is new about a run: its status, or with the same status its progress or output."""
+
+    run_id: str
+    task_name: str
+    status: Status
+    attempt: int
+    batch_id: str | None
+    index: int | None
+
+
+class Dispatcher:
+    """Calls user callbacks, one after the other, on a daemon thread of its own that lives while there is work.
+
+    A callback that raises is logged; one that blocks delays the others. Calls posted with :meth:`post` are never lost;
+    events are: beyond ``PENDING_EVENTS`` waiting ones they are dropped, and ``lost`` counts them.
+    """
+
+    IDLE_SECONDS = 5.0
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._subscribers: tuple[Callable[[RunEvent], object], ...] = ()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.lost = 0
+
+    @property
+    def watched(self) -> bool:
+        """Whether anyone would hear an event."""
+        return bool(self._subscribers)
+
+    def subscribe(self, callback: Callable[[RunEvent], object]) -> Callable[[], None]:
+        """Call *callback* with each event from now on; returns the call that ends it (may be repeated)."""
+        with self._lock:
+            self._subscribers = (*self._subscribers, callback)
+
+        left = False
+
+        def unsubscribe() -> None:
+            nonlocal left
+            with self._lock:
+                kept = list(self._subscribers)
+                # Once only: the same callback may have been subscribed a second time.
+                if not left:
+                    kept.remove(callback)
+                left = True
+                self._subscribers = tuple(kept)
+
+        return unsubscribe
+
+    def publish(self, event: RunEvent) -> None:
+        """Hand *event* to all subscribers; from any thread, never blocks."""
+        for subscriber in self._subscribers:
+            if self._calls.qsize() < PENDING_EVENTS:
+                self.post(subscriber, event)
+            else:
+                self.lost += 1
+
+    def post(self, call: Callable[..., object], *args: Any) -> None:
+        """Call ``call(*args)`` on the thread; from any thread, never blocks."""
+        self._calls.put((call, args))
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"flowrra-callbacks-{self._name}", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Let the thread end once it has made the calls posted before; what is posted later starts another one.
+
+        Does not wait: a callback may block for ever.
+        """
+        with self._lock:
+            if self._thread is not None:
+                self._calls.put(None)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                item = self._calls.get(timeout=self.IDLE_SECONDS)
+            except queue.Empty:
+                item = None
+            if item is None:
+                with self._lock:
+                    # Under the lock, as post() is: a call that was posted meanwhile is seen here, or starts a new thread.
+                    if self._calls.empty():
+                        self._thread = None
+                        return
+                continue
+            call, args = item
+            try:
+                call(*args)
+            except BaseException:  # noqa: BLE001 - whatever user code raises, the calls after it must still be made
+                log.events.exception("a callback failed: %r", call)

@@ -1,0 +1,163 @@
+"""The seams: what the engine asks of an executor, a backend and a host. Someone can write one from this text alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from flowrra.core.records import Outcome, RunRecord
+from flowrra.core.statuses import Status, StopReason
+
+
+class Call(NamedTuple):
+    """A function and its arguments, as the user gave them."""
+
+    task_name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+class Attempt(NamedTuple):
+    """One execution of a run, as an executor sees it. ``(run_id, number)`` names it; executors may key by it."""
+
+    run_id: str
+    number: int
+    """1 for the first attempt."""
+    task_name: str
+    priority: int
+    seq: int
+    encoded: Any
+    """What this executor's :meth:`Executor.encode` returned for the call."""
+    deadline: float | None = None
+    """Monotonic clock; for ``current_run()``. The engine enforces it."""
+
+
+class AttemptSink(Protocol):
+    """Where an executor reports. Every method is called on the engine's loop, is quick and never raises."""
+
+    def started(self, attempt: Attempt, worker: str | None) -> None:
+        """User code of *attempt* has begun (not: was queued). Once per attempt, before ``finished``."""
+
+    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
+        """*attempt* is over. Exactly once for each attempt begun and not returned.
+
+        May come without ``started`` when the function or its arguments could not be loaded, or the worker died first.
+        With ``outcome.abandoned`` the attempt could not be stopped: its slot is still taken; call ``released`` later.
+        """
+
+    def returned(self, attempt: Attempt) -> None:
+        """*attempt* was taken back before its user code began; it re-enters the queue at its place, charged nothing."""
+
+    def released(self, attempt: Attempt) -> None:
+        """An abandoned attempt has returned at last; its answer is dropped, its slot is free."""
+
+    def progressed(self, run_id: str, done: float, total: float | None, message: str) -> None:
+        """The task reported progress."""
+
+    def logged(self, run_id: str, stream: str, text: str) -> None:
+        """The task wrote *text* to *stream* (``"stdout"`` or ``"stderr"``)."""
+
+    def room_changed(self) -> None:
+        """``room()`` may have grown for a reason other than ``finished``, ``returned`` or ``released``."""
+
+
+class Executor(Protocol):
+    """Runs attempts of one kind. Everything but :meth:`encode` is called on the engine's loop."""
+
+    name: str
+
+    @property
+    def slots(self) -> int:
+        """How many attempts can execute at the same time."""
+
+    def encode(self, call: Call) -> Any:
+        """Snapshot *call* on the submitter's thread, so that what it does to its arguments later changes nothing.
+
+        An executor that runs in this process may keep references instead. Raises ``NotEncodable``. Thread-safe; may be
+        called while the executor is not started.
+        """
+
+    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+        """Snapshot one call per row: ``call.args`` is replaced by each row, function and keywords are the same for all."""
+
+    async def start(self, sink: AttemptSink) -> None:
+        """Make ready. May be called again after ``close``, also on another loop."""
+
+    def room(self) -> int:
+        """How many more attempts :meth:`begin` would take now, prefetch included."""
+
+    def begin(self, attempt: Attempt) -> None:
+        """Take *attempt*, to run it as soon as a slot is free. Never blocks or raises: what goes wrong is an outcome."""
+
+    def stop(self, attempt: Attempt, reason: StopReason) -> None:
+        """End *attempt*: softly, then by force. ``sink.finished`` follows within the grace (about half a second).
+
+        It follows even if the attempt cannot be stopped (``outcome.abandoned``). An attempt still in prefetch is taken
+        back and reported as ``finished`` with ``OutcomeKind.CANCELLED``. An attempt not known here is ignored: its
+        ``finished`` is already on the way.
+        """
+
+    def recall(self, above: tuple[int, int] | None = None) -> None:
+        """Return prefetched attempts to the sink (``returned``), so that others can go first.
+
+        ``None``: all of them. Otherwise *above* is ``(priority, seq)`` of a run that waits: give back enough of what it
+        should overtake to make room for it. Attempts whose user code has begun stay.
+        """
+
+    def describe(self) -> Mapping[str, Any]:
+        """Facts for ``app.stats()``: plain values by name, such as the number of workers and abandoned attempts."""
+
+    async def close(self) -> None:
+        """Release everything. The engine has stopped all attempts before; whatever is left is ended by force."""
+
+
+class Stored(NamedTuple):
+    """A run that is over, as a backend keeps it."""
+
+    record: RunRecord
+    outcome: Outcome
+    args_preview: str
+
+
+class ResultBackend(Protocol):
+    """Keeps the records and values of runs that are over. Called on the engine's loop, one call at a time."""
+
+    url: str
+
+    async def save(self, done: Sequence[Stored]) -> None:
+        """Keep *done*, all of them or, if it raises, none. Handles wake when this has returned."""
+
+    async def get(self, run_id: str) -> Stored | None:
+        """Return the run, or None if it is not known (any more).
+
+        A value that was purged while the record stayed is an outcome whose exception is ``ResultGone``.
+        """
+
+    def recent(self, run_id: str) -> Stored | None:
+        """Return the run if this process has it at hand, without waiting; from any thread."""
+
+    async def query(self, status: Status | None, task_name: str | None, limit: int) -> Sequence[Stored]:
+        """Return the latest runs that match, latest first."""
+
+    async def close(self) -> None:
+        """Release connections. What is kept in memory alone stays readable."""
+
+
+class Host(Protocol):
+    """What surrounds an app that starts by itself, such as a notebook's kernel. Registered with ``set_host``."""
+
+    name: str
+    """Namespace of the app's tasks: the notebook's path."""
+    io_loop: asyncio.AbstractEventLoop
+    """Where coroutine tasks run."""
+
+    def owner(self) -> str | None:
+        """The cell execution that is submitting right now; called on the submitter's thread."""
+
+    def pump(self, until: asyncio.Future[None]) -> None:
+        """Run ``io_loop`` from inside the code it is running until *until* is done; called on its thread.
+
+        Raises ``NeedsAwait`` where that is impossible.
+        """

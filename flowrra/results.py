@@ -1,0 +1,99 @@
+"""What a run, and an app, look like from outside: frozen pictures of one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flowrra.clock import SystemClock, as_datetime
+from flowrra.core.records import ErrorInfo
+from flowrra.core.statuses import TERMINAL, Status
+from flowrra.engine.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """A run at the moment it was looked at. Instants are aware UTC datetimes."""
+
+    task_id: str
+    task_name: str
+    status: Status
+    result: Any
+    """The value, once the status is SUCCESS; otherwise None."""
+    error: ErrorInfo | None
+    """The latest failed attempt's error as text; also set while a retry is under way."""
+    submitted_at: datetime
+    started_at: datetime | None
+    """Begin of the latest attempt."""
+    finished_at: datetime | None
+    attempts: int
+    """How many attempts have begun."""
+    worker: str | None
+    args_preview: str
+    duration: float | None
+    """Seconds that the latest attempt has taken; up to now while it executes."""
+    batch_id: str | None
+    index: int | None
+    """Position in its batch."""
+    stopping: bool
+    """The running attempt has been asked to stop and has not ended yet."""
+
+    @property
+    def success(self) -> bool:
+        return self.status is Status.SUCCESS
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the status is one that a run never leaves."""
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class AppStats:
+    """An app in numbers, at the moment it was asked."""
+
+    name: str
+    running: bool
+    counts: dict[Status, int]
+    """Runs of this start by status; every status is a key."""
+    executors: dict[str, dict[str, Any]]
+    """What each executor says of itself: slots, running and abandoned attempts, workers."""
+    paused: tuple[str, ...]
+    """Names of paused tasks; ``"*"`` if everything is."""
+    lost_events: int
+    """Events that slow subscribers have missed."""
+
+
+def picture(run: Run) -> TaskResult:
+    """Look at *run* now. From any thread."""
+    # One read each: the engine's thread may replace the record meanwhile, but never changes one.
+    record, outcome, status = run.record, run.outcome, run.status
+    submission = record.submission
+    succeeded = status is Status.SUCCESS and outcome is not None
+    return TaskResult(
+        task_id=submission.id,
+        task_name=submission.task_name,
+        status=status,
+        result=outcome.value if succeeded and outcome is not None else None,
+        error=record.errors[-1] if record.errors and status is not Status.SUCCESS else None,
+        submitted_at=as_datetime(submission.submitted),
+        started_at=None if record.started is None else as_datetime(record.started),
+        finished_at=None if record.finished is None or not run.settled else as_datetime(record.finished),
+        attempts=record.attempt,
+        worker=record.worker,
+        args_preview=run.args_preview,
+        duration=_duration(run),
+        batch_id=submission.batch_id,
+        index=submission.position,
+        stopping=record.stopping is not None,
+    )
+
+
+def _duration(run: Run) -> float | None:
+    record = run.record
+    if record.started is None or record.status in (Status.PENDING, Status.RETRYING):
+        return None
+    clock = SystemClock() if run.engine is None else run.engine.clock
+    end = record.finished or clock.now()
+    return max(0.0, end.mono - record.started.mono)

@@ -1,0 +1,116 @@
+"""Inside a task: which run this is, and how far it has come.
+
+An executor enters a :class:`RunContext` around the user's function, in whatever thread or process that happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from flowrra.errors import FlowrraError
+
+T = TypeVar("T")
+
+Report = Callable[[float, float | None, str], object]
+
+
+class NotInTask(FlowrraError, RuntimeError):
+    """``current_run()`` was called outside of a task."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no current run here: current_run() only works in the body of a task")
+
+
+class ThinnedReport:
+    """Passes on one report in ``EVERY`` seconds, and the last one: a loop may report each of a million steps."""
+
+    EVERY = 0.1
+
+    __slots__ = ("_held_back", "_pass_on", "_passed_at")
+
+    def __init__(self, pass_on: Report) -> None:
+        self._pass_on = pass_on
+        self._passed_at = 0.0
+        self._held_back: tuple[float, float | None, str] | None = None
+
+    def __call__(self, done: float, total: float | None, message: str) -> None:
+        now = time.monotonic()
+        if now - self._passed_at < self.EVERY:
+            self._held_back = done, total, message
+            return
+        self._passed_at, self._held_back = now, None
+        self._pass_on(done, total, message)
+
+    def finish(self) -> None:
+        """Pass on what was held back. Called when the function has returned or raised."""
+        if self._held_back is not None:
+            last, self._held_back = self._held_back, None
+            self._pass_on(*last)
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """The run whose function is executing."""
+
+    id: str
+    attempt: int
+    """1 for the first attempt."""
+    task_name: str
+    deadline: float | None
+    """``time.monotonic()`` by which the run has to be done, or None."""
+    report: Report = field(repr=False)
+
+
+_current: ContextVar[RunContext | None] = ContextVar("flowrra_current_run", default=None)
+
+
+@contextmanager
+def entered(context: RunContext) -> Iterator[None]:
+    """Make *context* the current run of this thread or coroutine for the block."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_run() -> RunContext:
+    """Return the run that is executing this code.
+
+    Follows the code into coroutines and tasks that it starts, not into threads. Raises :exc:`NotInTask` elsewhere.
+    """
+    context = _current.get()
+    if context is None:
+        raise NotInTask
+    return context
+
+
+class _Progress:
+    """Reports how far a run has come: ``for x in progress(items)``, or ``progress.update(done, total, message)``.
+
+    Outside of a task both do nothing but pass the items on, so that the function can be called directly. Reports are
+    thinned on their way (about ten a second), the last one always arrives.
+    """
+
+    def __call__(self, items: Iterable[T], total: float | None = None, message: str = "") -> Iterator[T]:
+        """Yield *items*, reporting after each that the caller is done with; *total* defaults to ``len(items)``."""
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        self.update(0, total, message)
+        for done, item in enumerate(items, start=1):
+            yield item
+            self.update(done, total, message)
+
+    def update(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Report that *done* of *total* units are through."""
+        context = _current.get()
+        if context is not None:
+            context.report(done, total, message)
+
+
+progress = _Progress()

@@ -1,0 +1,153 @@
+"""From a call to a run: snapshot the arguments, give it an id and a place, hand it to the engine."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from flowrra.batch import Batch
+from flowrra.core.records import Moment, RunRecord, Submission
+from flowrra.engine.engine import Engine
+from flowrra.engine.run import Run, keep_for_preview
+from flowrra.errors import AppNotRunning, HandleNotAllowed, InvalidOption
+from flowrra.handle import TaskHandle
+from flowrra.hosting import current_host
+from flowrra.interfaces import Call, Executor
+from flowrra.options import Options
+
+
+class OpenBlocks:
+    """The ``with app`` blocks around the running code, each with what was submitted in it.
+
+    A block that joined a running app waits, when it is left, for that alone. Follows the code into coroutines it starts.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: ContextVar[tuple[tuple[Submitter, list[Run] | None], ...]] = ContextVar("blocks", default=())
+
+    def push(self, owner: Submitter, *, joined: bool) -> None:
+        """Enter a block of the app of *owner*; without *joined* nothing is recorded."""
+        self._blocks.set((*self._blocks.get(), (owner, [] if joined else None)))
+
+    def pop(self, owner: Submitter) -> list[Run] | None:
+        """Leave the innermost block of *owner*; returns what was submitted in it, or None if it started the app."""
+        blocks = self._blocks.get()
+        for index in reversed(range(len(blocks))):
+            if blocks[index][0] is owner:
+                self._blocks.set(blocks[:index] + blocks[index + 1 :])
+                return blocks[index][1]
+        return None
+
+    def record(self, owner: Submitter, runs: Sequence[Run]) -> None:
+        """Note what was submitted."""
+        for submitter, recorded in self._blocks.get():
+            if submitter is owner and recorded is not None:
+                recorded.extend(runs)
+
+
+open_blocks = OpenBlocks()
+
+
+class Callee(NamedTuple):
+    """What is submitted: a function with everything that is the same for each of its runs."""
+
+    function: Callable[..., Any]
+    name: str
+    executor: str
+    parameters: tuple[str, ...]
+    options: Options
+
+
+class Submitter:
+    """Makes the runs of one app. Every call may come from any thread and waits for nothing."""
+
+    def __init__(self, app_name: Callable[[], str], engine: Callable[[], Engine]) -> None:
+        self._app_name = app_name
+        self._engine = engine
+        self._numbers = itertools.count(1)
+        self._prefix = secrets.token_hex(4)
+
+    def submit(self, callee: Callee, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskHandle[Any]:
+        """Submit one call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
+        engine = self._engine()
+        _refuse_handles(callee.name, args, kwargs)
+        encoded = _executor(engine, callee).encode(Call(callee.name, callee.function, args, kwargs))
+        run = self._run(engine, callee, engine.clock.now(), encoded)
+        if callee.options.preview:
+            run.arguments = keep_for_preview(args, kwargs, callee.parameters)
+        self._hand_over(engine, [run])
+        return TaskHandle(run)
+
+    def submit_rows(self, callee: Callee, rows: Sequence[tuple[Any, ...]], constants: dict[str, Any]) -> Batch[Any]:
+        """Submit one call per row, *constants* being the keyword arguments of each. All of them or, if it raises, none."""
+        engine = self._engine()
+        for row in rows:
+            _refuse_handles(callee.name, row, {})
+        _refuse_handles(callee.name, (), constants)
+        encoded = _executor(engine, callee).encode_map(Call(callee.name, callee.function, (), constants), rows)
+        batch_id = f"{self._prefix}-b{next(self._numbers)}"
+        now = engine.clock.now()
+        runs = [self._run(engine, callee, now, one, batch_id, index) for index, one in enumerate(encoded)]
+        if callee.options.preview:
+            for run, row in zip(runs, rows, strict=True):
+                run.arguments = keep_for_preview(row, constants, callee.parameters)
+        self._hand_over(engine, runs)
+        return Batch(batch_id, callee.name, runs)
+
+    def slots(self, callee: Callee) -> int:
+        """How many runs of it can execute at the same time."""
+        return _executor(self._engine(), callee).slots
+
+    def _run(
+        self,
+        engine: Engine,
+        callee: Callee,
+        now: Moment,
+        encoded: Any,
+        batch_id: str | None = None,
+        index: int | None = None,
+    ) -> Run:
+        number = next(self._numbers)
+        host = current_host()
+        options = callee.options
+        submission = Submission(
+            id=f"{self._prefix}-{number}",
+            task_name=callee.name,
+            executor=callee.executor,
+            seq=number,
+            submitted=now,
+            priority=options.priority,
+            retry=options.retry_policy(),
+            timeout=options.timeout,
+            not_before=options.starts_at(now),
+            deadline=options.ends_by(now),
+            batch_id=batch_id,
+            position=index,
+            owner=None if host is None else host.owner(),
+        )
+        return Run(RunRecord(submission), engine, encoded, "")
+
+    def _hand_over(self, engine: Engine, runs: Sequence[Run]) -> None:
+        open_blocks.record(self, runs)
+        if runs and not engine.accept(runs):
+            raise AppNotRunning(self._app_name())
+
+
+def _executor(engine: Engine, callee: Callee) -> Executor:
+    executor = engine.executors.get(callee.executor)
+    if executor is None:
+        known = ", ".join(map(repr, engine.executors))
+        raise InvalidOption(f"there is no executor {callee.executor!r} for {callee.name!r}; this app has {known}")
+    return executor
+
+
+def _refuse_handles(task_name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    for index, value in enumerate(args):
+        if getattr(type(value), "__flowrra_handle__", False):
+            raise HandleNotAllowed(task_name, f"args[{index}]")
+    for key, value in kwargs.items():
+        if getattr(type(value), "__flowrra_handle__", False):
+            raise HandleNotAllowed(task_name, f"kwargs[{key!r}]")
