@@ -22,8 +22,8 @@ from flowrra.handle import TaskHandle, sources
 from flowrra.hosting import current_host
 from flowrra.interfaces import Executor, ResultBackend
 from flowrra.options import Options, TaskOptions
-from flowrra.portal import await_in
 from flowrra.pool.cores import available_cores
+from flowrra.portal import await_in
 from flowrra.registry import Registry
 from flowrra.results import AppStats, TaskResult, picture
 from flowrra.state import AppState, hosted
@@ -162,7 +162,9 @@ class Flowrra:
         active = None if life is None else life.engine.active.get(run)
         if active is not None:
             return picture(active)
-        stored = await (self._state.backend.get(run) if life is None else await_in(life.engine.loop, self._state.backend.get(run)))
+        stored = await (
+            self._state.backend.get(run) if life is None else await_in(life.engine.loop, self._state.backend.get(run))
+        )
         return None if stored is None else picture(Run.from_stored(stored))
 
     async def runs(
@@ -245,6 +247,11 @@ class Flowrra:
         return host.name if host is not None else str(Path(main).resolve()) if main else "interactive"
 
     @property
+    def backend_url(self) -> str:
+        """Where results are kept; without credentials."""
+        return self._state.backend.url
+
+    @property
     def running(self) -> bool:
         return self._state.life is not None
 
@@ -256,14 +263,14 @@ class Flowrra:
     @property
     def blocking(self) -> Blocking:
         """The coroutine methods for code without a loop: ``app.blocking.runs()``."""
-        return Blocking(self, self._state)
+        return Blocking(self, self._state, self._start_on_a_thread)
 
     async def start(self) -> None:
-        """Start on the running loop, or with a host on a thread of its own. May be repeated, and come after ``stop``."""
+        """Start on the running loop, or with a host on a thread of its own. May be repeated, also after ``stop``."""
         if current_host() is None:
             await self._state.start_here()
         else:
-            self._state = hosted(self._state)
+            self._start_on_a_thread()
 
     async def stop(self, *, drain: bool = True, timeout: float | None = None) -> None:
         """End the app. May be repeated, and be followed by ``start``.
@@ -304,6 +311,12 @@ class Flowrra:
             self._state.stop_blocking(drain=kind is None, timeout=None)
         elif life is not None:
             life.call(life.leave_block(runs, cancel=kind is not None), "leaving the app")
+
+    def _start_on_a_thread(self) -> None:
+        if current_host() is None:
+            self._state.start_on_a_thread()
+        else:
+            self._state = hosted(self._state)
 
     def _engine_for_submitting(self) -> Engine:
         if current_host() is not None and (self._state.life is None or self._state.superseded):

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 
 class Blocking:
-    """``app.blocking``: the same names, blocking. Each raises ``WouldDeadlock`` on a thread that runs the app's loop."""
+    """``app.blocking``: the same names, blocking. What has to wait raises ``WouldDeadlock`` in the app's own loop."""
 
-    def __init__(self, app: Flowrra, state: AppState) -> None:
+    def __init__(self, app: Flowrra, state: AppState, start: Callable[[], None]) -> None:
         self._app = app
         self._state = state
+        self._start = start
 
     def start(self) -> None:
         """Start the app on a thread of its own."""
-        self._state.start_on_a_thread()
+        self._start()
 
     def stop(self, *, drain: bool = True, timeout: float | None = None) -> None:
         """See :meth:`Flowrra.stop`."""

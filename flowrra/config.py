@@ -29,7 +29,7 @@ class Settings:
     io_threads: int = 32
     """Plain functions that may run at the same time."""
     io_loop: IoLoop = "caller"
-    """Where coroutine tasks run: the loop that entered the app (in a notebook the kernel's), one of its own, or this."""
+    """Where coroutine tasks run: the loop that entered the app (in a notebook the kernel's), its own, or this one."""
     executors: Mapping[str, Executor] = field(default_factory=dict)
     """Further executors by name, for ``@app.task(executor=name)``."""
 

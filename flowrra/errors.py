@@ -29,7 +29,7 @@ def _rebuild(cls: type[FlowrraError], args: tuple[object, ...]) -> FlowrraError:
 
 
 class InvalidTask(FlowrraError, TypeError):
-    """What was decorated or submitted cannot be a task: a generator, a class, a coroutine on the CPU pool …"""
+    """What was decorated or submitted cannot be a task, such as a generator, a class or a coroutine on the CPU pool."""
 
 
 class UnknownOption(FlowrraError, TypeError):
@@ -172,10 +172,11 @@ class NotDecodable(NotEncodable):
 
     def __init__(self, task: str, path: str, what: str, reason: str) -> None:
         super().__init__(task, path, what, reason)
-        self.args = (
+        message = (
             f"{path} of {task!r} arrived but could not be rebuilt: {what} ({reason}); "
-            "check that its module can be imported there and that its __reduce__ or __setstate__ works",
+            "check that its module can be imported there and that its __reduce__ or __setstate__ works"
         )
+        self.args = (message,)
 
 
 class HandleNotAllowed(FlowrraError, TypeError):
@@ -225,7 +226,7 @@ class ResultGone(FlowrraError, LookupError):
         super().__init__(f"the value of run {run_id} is gone: {why}; keep a handle for as long as you need its value")
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - it is a text shown as the cause of an error, not an error of its own
+class RemoteTraceback(Exception):
     """The traceback of an error that was raised in another process, as text; set as that error's cause."""
 
     def __init__(self, text: str) -> None:
@@ -237,7 +238,7 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is a text shown as the caus
 
 
 class RemoteError(FlowrraError):
-    """Stands for an exception of a task that could not be rebuilt here; type, message and traceback are kept as text."""
+    """Stands for an exception of a task that could not be rebuilt here: its type, message and traceback as text."""
 
     def __init__(self, type_name: str, message: str, traceback: str) -> None:
         self.type_name, self.message, self.traceback = type_name, message, traceback

@@ -101,7 +101,7 @@ class Dispatcher:
                 item = None
             if item is None:
                 with self._lock:
-                    # Under the lock, as post() is: a call that was posted meanwhile is seen here, or starts a new thread.
+                    # Under the lock, as post() is: a call that was posted meanwhile is seen here, or starts a thread.
                     if self._calls.empty():
                         self._thread = None
                         return

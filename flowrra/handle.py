@@ -76,8 +76,8 @@ class TaskHandle(Generic[R_co]):
     def result(self, timeout: float | None = None) -> R_co:
         """Block until the run is done; return its value or raise what the task raised.
 
-        Raises ``TaskCancelled`` if it was cancelled, ``WaitTimeout`` (a ``TimeoutError``) after *timeout* seconds, while
-        the run goes on, and ``WouldDeadlock`` on a thread whose event loop has to bring the answer: ``await`` there.
+        Raises ``TaskCancelled`` if it was cancelled; ``WaitTimeout`` (a ``TimeoutError``) after *timeout* seconds,
+        while the run goes on; ``WouldDeadlock`` on a thread whose event loop has to bring the answer: ``await`` there.
         """
         if not self.wait(timeout):
             assert timeout is not None, "only a wait with a timeout gives up"
@@ -86,7 +86,7 @@ class TaskHandle(Generic[R_co]):
         return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Block until the run is done; return what it failed with, or None. Raises like :meth:`result`, but not that."""
+        """Block until the run is done; return what it failed with, or None. Raises like :meth:`result` otherwise."""
         if not self.wait(timeout):
             assert timeout is not None, "only a wait with a timeout gives up"
             raise WaitTimeout(f"run {self.id} ({self.task_name})", timeout)
@@ -186,6 +186,10 @@ def value_of(run: Run) -> Any:
 class HandleSource(Protocol):
     """Finds runs by id: an app."""
 
+    @property
+    def backend_url(self) -> str:
+        """Where it looks."""
+
     def handle(self, run_id: str) -> TaskHandle[Any]:
         """Return the handle. Raises ``UnknownRun``."""
 
@@ -195,8 +199,8 @@ sources: WeakValueDictionary[int, HandleSource] = WeakValueDictionary()
 
 
 def find_handle(backend_url: str, run_id: str) -> TaskHandle[Any]:
-    """Rebuild a pickled handle: from an app of this process that knows the run. Raises ``UnknownRun``."""
-    for source in list(sources.values()):
+    """Rebuild a pickled handle: from an app of this process with that backend. Raises ``UnknownRun``."""
+    for source in [source for source in sources.values() if source.backend_url == backend_url]:
         try:
             return source.handle(run_id)
         except UnknownRun:

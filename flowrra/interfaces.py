@@ -80,7 +80,7 @@ class Executor(Protocol):
         """
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
-        """Snapshot one call per row: ``call.args`` is replaced by each row, function and keywords are the same for all."""
+        """Snapshot one call per row: ``call.args`` is replaced by each row, function and keywords are common."""
 
     async def start(self, sink: AttemptSink) -> None:
         """Make ready. May be called again after ``close``, also on another loop."""
@@ -89,7 +89,7 @@ class Executor(Protocol):
         """How many more attempts :meth:`begin` would take now, prefetch included."""
 
     def begin(self, attempt: Attempt) -> None:
-        """Take *attempt*, to run it as soon as a slot is free. Never blocks or raises: what goes wrong is an outcome."""
+        """Take *attempt*, to run it as soon as a slot is free. Never blocks or raises: a mishap is an outcome."""
 
     def stop(self, attempt: Attempt, reason: StopReason) -> None:
         """End *attempt*: softly, then by force. ``sink.finished`` follows within the grace (about half a second).
@@ -125,6 +125,7 @@ class ResultBackend(Protocol):
     """Keeps the records and values of runs that are over. Called on the engine's loop, one call at a time."""
 
     url: str
+    """Names it in messages and pickled handles; carries no credentials."""
 
     async def save(self, done: Sequence[Stored]) -> None:
         """Keep *done*, all of them or, if it raises, none. Handles wake when this has returned."""

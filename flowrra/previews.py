@@ -42,7 +42,9 @@ class _Preview(reprlib.Repr):
         return super().repr1(x, level)
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
-        shown = [f"{self.repr1(key, level - 1)}: {self._value(key, value, level)}" for key, value in self._first(x.items())]
+        shown = [
+            f"{self.repr1(key, level - 1)}: {self._value(key, value, level)}" for key, value in self._first(x.items())
+        ]
         return self._joined("{", shown, "}", len(x))
 
     def repr_set(self, x: set[Any], level: int) -> str:

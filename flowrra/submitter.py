@@ -22,7 +22,7 @@ from flowrra.options import Options
 class OpenBlocks:
     """The ``with app`` blocks around the running code, each with what was submitted in it.
 
-    A block that joined a running app waits, when it is left, for that alone. Follows the code into coroutines it starts.
+    A block that joined a running app waits, when it is left, for that alone. Follows the code into its coroutines.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Submitter:
         self._prefix = secrets.token_hex(4)
 
     def submit(self, callee: Callee, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskHandle[Any]:
-        """Submit one call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
+        """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
         encoded = _executor(engine, callee).encode(Call(callee.name, callee.function, args, kwargs))
@@ -82,7 +82,7 @@ class Submitter:
         return TaskHandle(run)
 
     def submit_rows(self, callee: Callee, rows: Sequence[tuple[Any, ...]], constants: dict[str, Any]) -> Batch[Any]:
-        """Submit one call per row, *constants* being the keyword arguments of each. All of them or, if it raises, none."""
+        """Submit one call per row, *constants* being keyword arguments of each; all of them or, if it raises, none."""
         engine = self._engine()
         for row in rows:
             _refuse_handles(callee.name, row, {})

@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 class Task(Generic[P, R]):
-    """A registered function. Immutable; :meth:`options` makes a variant. Every method is thread-safe and waits for nothing.
+    """A registered function. Immutable: :meth:`options` makes a variant. Its methods are thread-safe and never wait.
 
     Calling it runs the plain function here and now. In a worker process only that is possible: submitting raises
     ``NotInWorker``.
@@ -59,15 +59,15 @@ class Task(Generic[P, R]):
         return self._submitter_here().submit_rows(self._callee(), rows, constants)
 
     def starmap(self, rows: Iterable[Iterable[Any]], **constants: Any) -> Batch[R]:
-        """Like :meth:`map`, with the positional arguments of each run as one row: ``task.starmap([(1, 2), (3, 4)])``."""
+        """Like :meth:`map`, with all positional arguments of a run in one row: ``task.starmap([(1, 2), (3, 4)])``."""
         listed = [tuple(row) for row in rows]
         return self._submitter_here().submit_rows(self._callee(), listed, constants)
 
     def imap(self, items: Iterable[Any], window: int | None = None) -> Stream[R]:
         """Iterate, sync or async, over the finished handles of one run per item, in input order.
 
-        *items* may be endless: only *window* of them (default: four per slot of the executor) are submitted ahead of the
-        one that is returned next. Leaving the loop early leaves what was submitted alone.
+        *items* may be endless: only *window* of them (default: four per slot of the executor) are submitted ahead of
+        the one that is returned next. Leaving the loop early leaves what was submitted alone.
         """
         if window is None:
             window = 4 * self._submitter_here().slots(self._callee())

@@ -44,7 +44,7 @@ class Completed(Generic[R]):
 
 
 def as_completed(handles: Iterable[TaskHandle[R]]) -> Completed[R]:
-    """Iterate over *handles* as their runs end: ``for handle in as_completed(…)`` or ``async for``.
+    """Iterate over *handles* as their runs end, with ``for`` or with ``async for``.
 
     Every handle comes once, one that occurs twice as well. Leaving the loop early leaves the runs alone.
     """

@@ -86,7 +86,7 @@ def _start(record: RunRecord, worker: str | None, now: Moment) -> Decision:
 
 def _end(record: RunRecord, outcome: Outcome, chance: float, now: Moment) -> Decision:
     if record.status is not Status.RUNNING:
-        # The attempt ended before its user code began: its arguments could not be loaded, or its worker died. It counts.
+        # The attempt ended before its user code began: arguments could not be loaded, or its worker died. It counts.
         record = record._replace(attempt=record.attempt + 1, started=now)
     match record.stopping:
         case StopReason.CANCEL | StopReason.SHUTDOWN:
@@ -116,8 +116,8 @@ def _stop(record: RunRecord, event: StopRequested, now: Moment) -> Decision:
     if record.status is Status.RUNNING:
         if record.stopping in _FINAL or (record.stopping is not None and event.reason is StopReason.TIMEOUT):
             return Decision(record, Effect.NOTHING)
-        # Asking the executor again is harmless; the later reason wins, because it was accepted. A timeout never does: it
-        # might be followed by a retry, which a deadline rules out.
+        # Asking the executor again is harmless; the later reason wins, because it was accepted. A timeout never does:
+        # it might be followed by a retry, which a deadline rules out.
         return Decision(record._replace(stopping=event.reason, reason=event.words), Effect.STOP)
     stopped = record._replace(stopping=event.reason, reason=event.words)
     if event.reason is StopReason.DEADLINE:

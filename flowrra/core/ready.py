@@ -1,4 +1,4 @@
-"""The queue of runs that wait for a slot: best priority first, first in first out among equals, some not before a time."""
+"""The queue of runs that wait for a slot: best priority first, first come first served among equals, once due."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The engine: feeds events to the lifecycle and carries out what it decides. Lives on one event loop.
 
-Every method but :meth:`Engine.accept`, :meth:`Engine.request_stop` and :meth:`Engine.call` is called on that loop. An executor reports
-through the ``AttemptSink`` methods; it never calls back from inside ``begin`` with ``finished``, so that dispatching
-does not recurse.
+Every method but those marked as safe from any thread is called on that loop. An executor reports through the
+``AttemptSink`` methods; it never calls back from inside ``begin`` with ``finished``: dispatching does not recurse.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class Engine:
     # -- from any thread
 
     def accept(self, runs: Sequence[Run]) -> bool:
-        """Take new runs, in their order; False if the engine has stopped. On the loop itself they are queued at once."""
+        """Take new runs, in their order; False if the engine has stopped. On the loop they are queued at once."""
         if self._stopping:
             return False
         if self.on_loop:

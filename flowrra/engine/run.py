@@ -99,7 +99,7 @@ class Run:
     def want_stop(self) -> bool:
         """Note, from any thread, that the run is to be cancelled; returns False if its end is decided already.
 
-        The engine hears of it later. What is noted here is kept even if the attempt ends meanwhile: see :meth:`conclude`.
+        The engine hears of it later. It is kept even if the attempt ends meanwhile: see :meth:`conclude`.
         """
         with _lock:
             if self.record.is_terminal:
@@ -116,7 +116,7 @@ class Run:
             return True
 
     def add_waiter(self, waiter: Waiter) -> bool:
-        """Have *waiter* called with this run when it settles; returns False, and does not, if it has settled already.
+        """Have *waiter* called with this run when it settles; False, and no call, if it already has.
 
         Waiters are called on the engine's thread: they hand over and return, and never run user code.
         """

@@ -17,7 +17,7 @@ RETRY_MAX_SECONDS = 5.0
 class Saver:
     """While one group is being saved the next one gathers, so a slow backend gets larger groups.
 
-    A backend that fails is tried again with growing pauses: an outcome is never dropped, and never seen before it is kept.
+    A backend that fails is tried again with growing pauses: an outcome is never dropped, nor seen before it is kept.
     """
 
     def __init__(self, backend: ResultBackend, saved: Callable[[Sequence[Run]], None]) -> None:
@@ -51,7 +51,7 @@ class Saver:
         while True:
             try:
                 return await self._backend.save([run.stored() for run in group])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - drivers raise what they like, and it is tried again
                 log.engine.warning("saving %d outcomes failed (%s); trying again in %.2g s", len(group), error, pause)
             await asyncio.sleep(pause)
             pause = min(RETRY_MAX_SECONDS, 2 * pause)

@@ -141,7 +141,7 @@ class LoopWaiters:
     """
 
     _of: ClassVar[dict[asyncio.AbstractEventLoop, LoopWaiters]] = {}
-    """Only loops in which something waits, so that a closed loop is not kept; each is touched by its own thread alone."""
+    """Only loops in which something waits, so that closed ones are not kept; each touched by its own thread alone."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop

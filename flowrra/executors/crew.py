@@ -37,7 +37,7 @@ class Crew:
         self._work.put((work, args))
 
     def dismiss(self) -> None:
-        """Let every thread end: an idle one at once, a busy one when its work returns. No more work may be handed over."""
+        """Let every thread end: an idle one at once, a busy one when its work returns. No work may follow."""
         with self._lock:
             for _ in range(self._threads):
                 self._work.put(None)
