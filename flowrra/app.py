@@ -132,8 +132,20 @@ class Flowrra:
         """Queue one run of a task, or of any callable, and return its handle once the backend has accepted it."""
         return self.task_of(task).submit(*args, **kwargs)
 
+    @overload
     async def map(
-        self, task: Callable[..., Any], /, items: Iterable[Any], *more: Iterable[Any], **constants: Any
+        self, task: Task[..., R], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any
+    ) -> Batch[R]: ...
+    @overload
+    async def map(
+        self, task: Callable[..., Coroutine[Any, Any, R]], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any
+    ) -> Batch[R]: ...
+    @overload
+    async def map(
+        self, task: Callable[..., R], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any
+    ) -> Batch[R]: ...
+    async def map(
+        self, task: Callable[..., Any], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any
     ) -> Batch[Any]:
         """Queue one run per item, of a task or of any callable; see :meth:`Task.map`."""
         return self.task_of(task).map(items, *more, **constants)
@@ -159,7 +171,7 @@ class Flowrra:
         if isinstance(run, TaskHandle):
             return run.info()
         life = self._state.life
-        active = None if life is None else life.engine.active.get(run)
+        active = None if life is None else life.engine.find(run)
         if active is not None:
             return picture(active)
         stored = await (
@@ -177,7 +189,7 @@ class Flowrra:
         stored = await (query if life is None else await_in(life.engine.loop, query))
         done = [Run.from_stored(one) for one in stored]
         known = {run.id for run in done}
-        active = [] if life is None else [run for run in list(life.engine.active.values()) if run.id not in known]
+        active = [] if life is None else [run for run in life.engine.unfinished() if run.id not in known]
         active = [run for run in active if wanted in (None, run.status)]
         active = [run for run in active if task_name in (None, run.record.submission.task_name)]
         latest = sorted([*active, *done], key=lambda run: run.record.submission.seq, reverse=True)
@@ -190,7 +202,7 @@ class Flowrra:
     def handle(self, run_id: str) -> TaskHandle[Any]:
         """Return a handle of the run with that id. Raises ``UnknownRun``."""
         life = self._state.life
-        run = None if life is None else life.engine.active.get(run_id)
+        run = None if life is None else life.engine.find(run_id)
         if run is None:
             stored = self._state.backend.recent(run_id)
             if stored is None:

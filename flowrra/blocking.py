@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from flowrra.batch import Batch
 from flowrra.core.statuses import Status
 from flowrra.handle import TaskHandle
 from flowrra.results import TaskResult
 from flowrra.state import AppState
+from flowrra.task import Task
 
 if TYPE_CHECKING:
     from flowrra.app import Flowrra
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Blocking:
@@ -31,12 +35,28 @@ class Blocking:
         """See :meth:`Flowrra.stop`."""
         self._state.stop_blocking(drain=drain, timeout=timeout)
 
+    @overload
+    def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
+    @overload
+    def submit(
+        self, task: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[R]: ...
+    @overload
+    def submit(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
     def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """See :meth:`Flowrra.submit`."""
         return self._app.task_of(task).submit(*args, **kwargs)
 
+    @overload
+    def map(self, task: Task[..., R], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any) -> Batch[R]: ...
+    @overload
     def map(
-        self, task: Callable[..., Any], /, items: Iterable[Any], *more: Iterable[Any], **constants: Any
+        self, task: Callable[..., Coroutine[Any, Any, R]], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any
+    ) -> Batch[R]: ...
+    @overload
+    def map(self, task: Callable[..., R], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any) -> Batch[R]: ...
+    def map(
+        self, task: Callable[..., Any], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any
     ) -> Batch[Any]:
         """See :meth:`Flowrra.map`."""
         return self._app.task_of(task).map(items, *more, **constants)

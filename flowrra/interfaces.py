@@ -118,7 +118,8 @@ class Stored(NamedTuple):
 
     record: RunRecord
     outcome: Outcome
-    args_preview: str
+    arguments: object
+    """``str()`` of it is the preview of the arguments; made when someone looks."""
 
 
 class ResultBackend(Protocol):

@@ -9,9 +9,9 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from flowrra.batch import Batch
-from flowrra.core.records import Moment, RunRecord, Submission
+from flowrra.core.records import Moment, RetryPolicy, RunRecord, Submission
 from flowrra.engine.engine import Engine
-from flowrra.engine.run import Run, keep_for_preview
+from flowrra.engine.run import Arguments, Run, keep_for_preview
 from flowrra.errors import AppNotRunning, HandleNotAllowed, InvalidOption
 from flowrra.handle import TaskHandle
 from flowrra.hosting import current_host
@@ -59,6 +59,7 @@ class Callee(NamedTuple):
     executor: str
     parameters: tuple[str, ...]
     options: Options
+    retry: RetryPolicy
 
 
 class Submitter:
@@ -75,9 +76,7 @@ class Submitter:
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
         encoded = _executor(engine, callee).encode(Call(callee.name, callee.function, args, kwargs))
-        run = self._run(engine, callee, engine.clock.now(), encoded)
-        if callee.options.preview:
-            run.arguments = keep_for_preview(args, kwargs, callee.parameters)
+        run = self._run(engine, _terms(engine, callee), encoded, _shown(callee, args, kwargs), None, None)
         self._hand_over(engine, [run])
         return TaskHandle(run)
 
@@ -89,11 +88,11 @@ class Submitter:
         _refuse_handles(callee.name, (), constants)
         encoded = _executor(engine, callee).encode_map(Call(callee.name, callee.function, (), constants), rows)
         batch_id = f"{self._prefix}-b{next(self._numbers)}"
-        now = engine.clock.now()
-        runs = [self._run(engine, callee, now, one, batch_id, index) for index, one in enumerate(encoded)]
-        if callee.options.preview:
-            for run, row in zip(runs, rows, strict=True):
-                run.arguments = keep_for_preview(row, constants, callee.parameters)
+        terms = _terms(engine, callee)
+        runs = [
+            self._run(engine, terms, one, _shown(callee, row, constants), batch_id, position)
+            for position, (one, row) in enumerate(zip(encoded, rows, strict=True))
+        ]
         self._hand_over(engine, runs)
         return Batch(batch_id, callee.name, runs)
 
@@ -104,36 +103,67 @@ class Submitter:
     def _run(
         self,
         engine: Engine,
-        callee: Callee,
-        now: Moment,
+        terms: _Terms,
         encoded: Any,
-        batch_id: str | None = None,
-        index: int | None = None,
+        arguments: Arguments | str,
+        batch_id: str | None,
+        position: int | None,
     ) -> Run:
         number = next(self._numbers)
-        host = current_host()
-        options = callee.options
         submission = Submission(
-            id=f"{self._prefix}-{number}",
-            task_name=callee.name,
-            executor=callee.executor,
-            seq=number,
-            submitted=now,
-            priority=options.priority,
-            retry=options.retry_policy(),
-            timeout=options.timeout,
-            not_before=options.starts_at(now),
-            deadline=options.ends_by(now),
-            batch_id=batch_id,
-            position=index,
-            owner=None if host is None else host.owner(),
+            f"{self._prefix}-{number}",
+            terms.task_name,
+            terms.executor,
+            number,
+            terms.submitted,
+            terms.priority,
+            terms.retry,
+            terms.timeout,
+            terms.not_before,
+            terms.deadline,
+            batch_id,
+            position,
+            terms.owner,
         )
-        return Run(RunRecord(submission), engine, encoded, "")
+        return Run(RunRecord(submission), engine, encoded, arguments)
 
     def _hand_over(self, engine: Engine, runs: Sequence[Run]) -> None:
         open_blocks.record(self, runs)
         if runs and not engine.accept(runs):
             raise AppNotRunning(self._app_name())
+
+
+class _Terms(NamedTuple):
+    """What all runs of one submission have in common."""
+
+    task_name: str
+    executor: str
+    submitted: Moment
+    priority: int
+    retry: RetryPolicy
+    timeout: float | None
+    not_before: float | None
+    deadline: float | None
+    owner: str | None
+
+
+def _terms(engine: Engine, callee: Callee) -> _Terms:
+    options, host, now = callee.options, current_host(), engine.clock.now()
+    return _Terms(
+        task_name=callee.name,
+        executor=callee.executor,
+        submitted=now,
+        priority=options.priority,
+        retry=callee.retry,
+        timeout=options.timeout,
+        not_before=options.starts_at(now),
+        deadline=options.ends_by(now),
+        owner=None if host is None else host.owner(),
+    )
+
+
+def _shown(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments | str:
+    return keep_for_preview(args, kwargs, callee.parameters) if callee.options.preview else ""
 
 
 def _executor(engine: Engine, callee: Callee) -> Executor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from flowrra.batch import Batch
 from flowrra.errors import InvalidOption, NotInWorker, UnknownOption
@@ -25,22 +25,26 @@ class Task(Generic[P, R]):
     ``NotInWorker``.
     """
 
+    __flowrra_task__: ClassVar[bool] = True
+    """Says what this is to the pool, which must not import it."""
+
     def __init__(self, function: Callable[..., Any], name: str, options: Options, submitter: Submitter | None) -> None:
         # Raises here, so that a variant made with .options() is refused where it is written.
         self._executor = executor_for(function, options)
         self._parameters = parameter_names(function)
+        self._retry = options.retry_policy()
         functools.update_wrapper(self, function, updated=())
         self.name = name
         self._function = function
         self._options = options
         self._submitter = submitter
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the plain function here and now."""
         value: R = self._function(*args, **kwargs)
         return value
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Queue one run with these arguments and return its handle at once.
 
         For the CPU pool the arguments are snapshotted here: what is done to them later changes nothing. Coroutines and
@@ -48,7 +52,7 @@ class Task(Generic[P, R]):
         """
         return self._submitter_here().submit(self._callee(), args, kwargs)
 
-    def map(self, items: Iterable[Any], *more: Iterable[Any], **constants: Any) -> Batch[R]:
+    def map(self, items: Iterable[Any], /, *more: Iterable[Any], **constants: Any) -> Batch[R]:
         """Queue one run per item and return their batch at once.
 
         *more* iterables give further positional arguments and must be as long as *items*; *constants* are keyword
@@ -58,7 +62,7 @@ class Task(Generic[P, R]):
         rows = list(zip(items, *more, strict=True))
         return self._submitter_here().submit_rows(self._callee(), rows, constants)
 
-    def starmap(self, rows: Iterable[Iterable[Any]], **constants: Any) -> Batch[R]:
+    def starmap(self, rows: Iterable[Iterable[Any]], /, **constants: Any) -> Batch[R]:
         """Like :meth:`map`, with all positional arguments of a run in one row: ``task.starmap([(1, 2), (3, 4)])``."""
         listed = [tuple(row) for row in rows]
         return self._submitter_here().submit_rows(self._callee(), listed, constants)
@@ -88,7 +92,7 @@ class Task(Generic[P, R]):
     def _callee(self) -> Callee:
         # A worker that can import this task finds it, not the function behind it, under the function's name.
         function = self if self._is_importable() else self._function
-        return Callee(function, self.name, self._executor, self._parameters, self._options)
+        return Callee(function, self.name, self._executor, self._parameters, self._options, self._retry)
 
     def _is_importable(self) -> bool:
         module, qualname = getattr(self, "__module__", ""), getattr(self, "__qualname__", "")
@@ -111,7 +115,7 @@ class Task(Generic[P, R]):
 class CoroutineTask(Task[P, R]):
     """A task made from an ``async def``: calling it gives the coroutine, a run gives what that returns."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]  # the plain function's own return type, while Task speaks of the run's
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]  # the plain function's own return type, while Task speaks of the run's
         """Return the plain function's coroutine."""
         coroutine: Coroutine[Any, Any, R] = self._function(*args, **kwargs)
         return coroutine

@@ -34,8 +34,8 @@ class MemoryBackend:
             run_id = run.record.submission.id
             self._runs[run_id] = run
             if run.outcome.size:
+                self._bytes += run.outcome.size - self._sized.get(run_id, 0)
                 self._sized[run_id] = run.outcome.size
-                self._bytes += run.outcome.size
         self._shrink()
 
     async def get(self, run_id: str) -> Stored | None:

@@ -43,6 +43,7 @@ class Engine:
         self.loop = asyncio.get_running_loop()
         self.inbox = LoopInbox(self.loop)
         self.active: dict[str, Run] = {}
+        self._arriving: dict[int, Sequence[Run]] = {}
         self.counts: Counter[Status] = Counter()
         self._stopping = False
         self._saver = Saver(backend, self._saved)
@@ -73,7 +74,19 @@ class Engine:
         if self.on_loop:
             self._enter(runs)
             return True
+        self._arriving[id(runs)] = runs
         return self.inbox.post(self._enter, runs)
+
+    def find(self, run_id: str) -> Run | None:
+        """The run, if it is not over, or None."""
+        arriving = (run for runs in list(self._arriving.values()) for run in runs if run.id == run_id)
+        return next(arriving, None) or self.active.get(run_id)
+
+    def unfinished(self) -> list[Run]:
+        """The runs that are not over, those that are on their way to the loop included."""
+        # In this order: a run that moves over meanwhile is seen twice rather than not at all.
+        arriving = [run for runs in list(self._arriving.values()) for run in runs]
+        return list({run.id: run for run in (*arriving, *list(self.active.values()))}.values())
 
     def request_stop(self, runs: Iterable[Run], reason: StopReason, words: str = "cancel() was called") -> None:
         """Ask *runs* to stop; those that are over are left as they are."""
@@ -96,7 +109,7 @@ class Engine:
 
     def waits_for(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether a run that is not over needs *loop* to go on."""
-        return any(self.loop_needed_by(run) is loop for run in list(self.active.values()))
+        return any(self.loop_needed_by(run) is loop for run in self.unfinished())
 
     def loop_needed_by(self, run: Run) -> asyncio.AbstractEventLoop | None:
         """The loop that must be free for *run* to go on, besides the engine's own."""
@@ -109,6 +122,7 @@ class Engine:
     def _enter(self, runs: Sequence[Run]) -> None:
         if self._stopping:
             self._turn_away(runs)
+            self._arriving.pop(id(runs), None)
             return
         self._idle.clear()
         touched = set()
@@ -121,6 +135,7 @@ class Engine:
             if submission.deadline is not None:
                 run.deadline_timer = self._stop_at(submission.deadline, run, StopReason.DEADLINE)
             self._announce(run)
+        self._arriving.pop(id(runs), None)
         for name in touched:
             self._dispatch.serve(name)
 
@@ -144,10 +159,13 @@ class Engine:
 
     def finished(self, attempt: Attempt, outcome: Outcome) -> None:
         run = self._run_of(attempt)
-        if run is not None:
-            run.attempt = None
-            self._apply(run, Ended(outcome, self._random.random()))
-        self._dispatch.serve_all()
+        if run is None:
+            # Nobody waits for it any more, but its slot is free.
+            self._dispatch.serve_all()
+            return
+        run.attempt = None
+        self._apply(run, Ended(outcome, self._random.random()))
+        self._dispatch.serve(run.record.submission.executor)
 
     def returned(self, attempt: Attempt) -> None:
         run = self._run_of(attempt)
@@ -181,9 +199,9 @@ class Engine:
     # -- what the lifecycle decides
 
     def _apply(self, run: Run, event: Event) -> None:
-        before = run.record
+        before, now = run.record, self.clock.now()
         try:
-            record, effect, outcome = advance(before, event, self.clock.now())
+            record, effect, outcome = advance(before, event, now)
         except InvalidTransition as refused:
             story = self._told(run.id)
             log.engine.error("%s", InvalidTransition(refused.run_id, refused.status, refused.event, story))
@@ -196,7 +214,7 @@ class Engine:
             self._apply(run, event)
             return
         run.record = record
-        self._story.append((run.id, type(event).__name__, record.status, self.clock.now().mono))
+        self._story.append((run.id, type(event).__name__, record.status, now.mono))
         if record.status is not before.status:
             self.counts[before.status] -= 1
             self.counts[record.status] += 1
@@ -291,11 +309,14 @@ class Engine:
         return held
 
     async def until_over(self, runs: Sequence[Run] | None = None) -> None:
-        """Wait until *runs*, or all, are over."""
+        """Wait until *runs*, or all, are over; *runs* may grow meanwhile."""
         if runs is None:
             await self._idle.wait()
-        else:
-            await wait_here(Countdown(runs))
+            return
+        waited = 0
+        while group := runs[waited:]:
+            await wait_here(Countdown(group))
+            waited += len(group)
 
     async def stop(self) -> list[Run]:
         """End everything that is not over, then release executors and backend. Returns the runs that were given up."""

@@ -54,7 +54,7 @@ class Run:
         "timeout_timer",
     )
 
-    def __init__(self, record: RunRecord, engine: Engine | None, encoded: Any, arguments: Arguments | str) -> None:
+    def __init__(self, record: RunRecord, engine: Engine | None, encoded: Any, arguments: object) -> None:
         self.record = record
         self.engine = engine
         self.encoded = encoded
@@ -72,7 +72,7 @@ class Run:
     @classmethod
     def from_stored(cls, stored: Stored) -> Run:
         """A run that is over, as a backend remembers it."""
-        run = cls(stored.record, None, None, stored.args_preview)
+        run = cls(stored.record, None, None, stored.arguments)
         run.outcome = stored.outcome
         run.settled = True
         return run
@@ -89,12 +89,11 @@ class Run:
 
     @property
     def args_preview(self) -> str:
-        arguments = self.arguments
-        return arguments if isinstance(arguments, str) else arguments.preview()
+        return str(self.arguments)
 
     def stored(self) -> Stored:
         assert self.outcome is not None, "only a run that is over is stored"
-        return Stored(self.record, self.outcome, self.args_preview)
+        return Stored(self.record, self.outcome, self.arguments)
 
     def want_stop(self) -> bool:
         """Note, from any thread, that the run is to be cancelled; returns False if its end is decided already.
@@ -150,7 +149,7 @@ class Arguments(NamedTuple):
     kwargs: Mapping[str, Any]
     names: tuple[str, ...]
 
-    def preview(self) -> str:
+    def __str__(self) -> str:
         return preview_arguments(self.args, self.kwargs, self.names)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import threading
 import time
 import uuid
@@ -145,11 +146,13 @@ def _descends_from_us(process: Process | None) -> bool:
 
 
 def _ours_in_memory(names: frozenset[str]) -> list[str]:
-    """Those *names* that no process other than our descendants maps; other programs use shared memory, too."""
+    """Those *names* that belong to no program beside us: none maps them, and they carry the pid of none."""
     if not names:
         return []
-    foreign = "\n".join(_read(_PROC / str(process.pid) / "maps") for process in _processes() if not _is_ours(process))
-    return [name for name in names if f"{_SHM / name}" not in foreign]
+    foreign = [process.pid for process in _processes() if not _is_ours(process)]
+    mapped = "\n".join(_read(_PROC / str(pid) / "maps") for pid in foreign)
+    pids = {str(pid) for pid in foreign}
+    return [name for name in names if f"{_SHM / name}" not in mapped and pids.isdisjoint(re.findall(r"\d+", name))]
 
 
 def _is_ours(process: Process) -> bool:

@@ -1,0 +1,92 @@
+"""The executor of CPU-bound tasks: a pool of worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowrra.core.statuses import StopReason
+from flowrra.errors import InvalidOption
+from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.pool import codec
+from flowrra.pool.cores import available_cores
+from flowrra.pool.supervisor import Supervisor
+from flowrra.pool.surroundings import Scenery
+
+
+class CpuExecutor:
+    """Runs each attempt in one of ``workers`` processes (None: one per core that this process may use)."""
+
+    def __init__(self, workers: int | None = None, name: str = "cpu") -> None:
+        if workers is not None and (type(workers) is not int or workers < 1):
+            raise InvalidOption(f"cpu_workers must be a positive number of processes or None, not {workers!r}")
+        self.name = name
+        self._workers = workers if workers is not None else available_cores()
+        self._functions = codec.FunctionEncoder()
+        self._scenery = Scenery()
+        self._supervisor: Supervisor | None = None
+
+    @property
+    def slots(self) -> int:
+        return self._workers
+
+    # -- on the submitter's thread ------------------------------------------------------------------------------
+
+    def encode(self, call: Call) -> codec.EncodedCall:
+        """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``."""
+        function = self._functions.encode(call.task_name, call.function)
+        arguments = codec.encode_arguments(call.task_name, call.args, call.kwargs)
+        return codec.EncodedCall(function, None, arguments, self._scenery.current())
+
+    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[codec.EncodedCall]:
+        """As :meth:`encode`; function, keywords and surroundings are read once for all rows."""
+        function = self._functions.encode(call.task_name, call.function)
+        constants = codec.encode_constants(call.task_name, call.kwargs) if call.kwargs else None
+        scene = self._scenery.current()
+        return [
+            codec.EncodedCall(function, constants, codec.encode_arguments(call.task_name, row, {}), scene)
+            for row in rows
+        ]
+
+    # -- on the engine's loop -----------------------------------------------------------------------------------
+
+    async def start(self, sink: AttemptSink) -> None:
+        """Start the processes without waiting for them: runs can be begun at once. Twice is as good as once."""
+        if self._supervisor is None:
+            self._supervisor = Supervisor(self._workers, self.name, sink)
+            self._supervisor.open()
+
+    def room(self) -> int:
+        return self._running.room()
+
+    def begin(self, attempt: Attempt) -> None:
+        self._running.begin(attempt)
+
+    def stop(self, attempt: Attempt, reason: StopReason) -> None:
+        """A running function sees an exception that only ``finally`` blocks notice; 0.25 s later its process is killed.
+
+        Either way the process is replaced, by one that has been waiting for it.
+        """
+        self._running.stop(attempt)
+
+    def recall(self, above: tuple[int, int] | None = None) -> None:
+        self._running.recall(above)
+
+    def describe(self) -> Mapping[str, Any]:
+        """workers, spare, busy, prefetched, lost (ended by themselves), replaced (after a stop), pids."""
+        if self._supervisor is None:
+            return {"workers": 0, "spare": 0, "busy": 0, "prefetched": 0, "lost": 0, "replaced": 0, "pids": []}
+        return self._supervisor.describe()
+
+    async def close(self) -> None:
+        """End all processes, and what tasks have started in them, by force."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            await supervisor.close()
+        self._functions.forget()
+
+    @property
+    def _running(self) -> Supervisor:
+        if self._supervisor is None:
+            raise RuntimeError(f"the executor {self.name!r} has not been started")
+        return self._supervisor

@@ -1,0 +1,72 @@
+"""What a process forked from the zygote does to become a worker. Nothing here runs anywhere else."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from flowrra.pool.native import adopt_orphans, die_with_parent
+from flowrra.pool.output import Mouth, Tally
+from flowrra.pool.worker import Worker
+
+_OOM_SCORE = 500
+"""Out of 1000: under memory pressure the kernel prefers a worker to the notebook that owns it."""
+
+
+def become_worker(zygote: int, ends: Sequence[int], pipes: tuple[int, int], token: bytes, tally: Tally) -> NoReturn:
+    """Serve until the engine closes the queue. Never returns and never raises into the zygote's own frames."""
+    try:
+        _settle_in(zygote, ends, pipes)
+        queue, supplies, answers = (socket.socket(fileno=fd) for fd in ends)
+        Worker(queue, supplies, answers, Mouth(token, tally)).serve()
+    except BrokenPipeError:  # the engine has gone
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - shown on stderr, which the engine passes on
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+    os._exit(70)
+
+
+def _settle_in(zygote: int, ends: Sequence[int], pipes: tuple[int, int]) -> None:
+    os.setpgid(0, 0)
+    die_with_parent()
+    if os.getppid() != zygote:  # it ended before the line above
+        os._exit(0)
+    adopt_orphans()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.dup2(pipes[0], 1)
+    os.dup2(pipes[1], 2)
+    _close_all_but({0, 1, 2, *ends})
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the interpreter's own
+    Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE), encoding="ascii")
+    faulthandler.enable(file=2, all_threads=True)
+    _reseed()
+    gc.unfreeze()
+    gc.enable()
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Other workers' pipes and sockets must not live on in this process."""
+    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if fd not in kept:
+            with suppress(OSError):  # the descriptor of the listing itself
+                os.close(fd)
+
+
+def _reseed() -> None:
+    """Processes forked from one state would all draw the same numbers."""
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()

@@ -1,0 +1,62 @@
+"""What the engine makes of an attempt's end: an answer, a stop, a lost worker, a worker that never was."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from flowrra.core.records import Outcome
+from flowrra.core.statuses import OutcomeKind
+from flowrra.errors import FlowrraError, NotDecodable, TaskCancelled, WorkerLost, WorkerStartFailed
+from flowrra.failures import error_info
+from flowrra.interfaces import Attempt
+from flowrra.pool.messages import Answer
+from flowrra.pool.outcomes import decode_failure
+from flowrra.pool.payloads import BUILTIN, PLAIN, arrived, load
+
+
+def stopped(attempt: Attempt) -> Outcome:
+    return _failure(OutcomeKind.CANCELLED, TaskCancelled(attempt.task_name, attempt.run_id))
+
+
+def lost(attempt: Attempt, pid: int, exit_code: int, stderr_tail: str) -> Outcome:
+    error = WorkerLost(
+        attempt.task_name,
+        attempt.run_id,
+        pid=pid,
+        exit_code=exit_code,
+        attempt=attempt.number,
+        stderr_tail=stderr_tail,
+    )
+    return _failure(OutcomeKind.WORKER_LOST, error)
+
+
+def not_started(why: str) -> Outcome:
+    return _failure(OutcomeKind.RAISED, WorkerStartFailed(f"no worker process can be started: {why}"))
+
+
+def is_quick(answer: Answer) -> bool:
+    """Rebuilding the value runs none of the user's code and imports nothing: it may happen on the engine's loop."""
+    return answer.kind == BUILTIN or (answer.kind == PLAIN and "numpy" in sys.modules)
+
+
+def decoded(attempt: Attempt, answer: Answer, fd: int | None) -> Outcome:
+    """Rebuild what a worker sent; closes *fd*. Never raises: a value that cannot be rebuilt is an outcome, too."""
+    kind = OutcomeKind(answer.outcome)
+    size = len(answer.head) + sum(length for _, length in answer.table)
+    try:
+        parts = arrived(fd, answer.table)
+        if kind is OutcomeKind.RETURNED:
+            return Outcome(kind, value=load(answer.head, parts), size=size)
+        return decode_failure(kind, answer.head, parts)._replace(size=size)
+    except BaseException as error:  # noqa: BLE001 - the user's __setstate__ may raise anything, on a thread of ours
+        refused = NotDecodable(attempt.task_name, "the result", type(error).__name__, str(error))
+        refused.__cause__ = error if isinstance(error, Exception) else None
+        return _failure(OutcomeKind.NOT_ENCODABLE, refused)
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _failure(kind: OutcomeKind, error: FlowrraError) -> Outcome:
+    return Outcome(kind, exception=error, error=error_info(error))

@@ -1,0 +1,80 @@
+"""Attempts that have been answered but not yet told: their value is being rebuilt, or their output is on its way."""
+
+from __future__ import annotations
+
+from flowrra.core.records import Outcome
+from flowrra.interfaces import Attempt, AttemptSink
+
+
+class Hold:
+    """One such attempt."""
+
+    __slots__ = ("attempt", "number", "outcome", "output_due", "worker")
+
+    def __init__(
+        self, worker: int, number: int, attempt: Attempt, outcome: Outcome | None, *, output_due: bool
+    ) -> None:
+        self.worker, self.number, self.attempt = worker, number, attempt
+        self.outcome = outcome
+        """None: being rebuilt."""
+        self.output_due = output_due
+
+
+class Endings:
+    """Tells the sink of an end when the outcome is there and everything the run wrote has been passed on."""
+
+    def __init__(self, sink: AttemptSink) -> None:
+        self._sink = sink
+        self._holds: dict[int, dict[int, Hold]] = {}
+        """By worker and number, in the order of the answers."""
+        self._early: set[tuple[int, int]] = set()
+        """(worker, run) whose output was complete before its answer was read: two sockets, no order between them."""
+
+    def hold(self, worker: int, number: int, attempt: Attempt, outcome: Outcome | None, *, wrote: bool) -> Hold | None:
+        """Report the end now if nothing is missing; else keep it and return the hold."""
+        output_due = wrote and (worker, number) not in self._early
+        self._early.discard((worker, number))
+        if outcome is not None and not output_due:
+            self._sink.finished(attempt, outcome)
+            return None
+        held = Hold(worker, number, attempt, outcome, output_due=output_due)
+        self._holds.setdefault(worker, {})[number] = held
+        return held
+
+    def close(self) -> None:
+        """Tell nobody anything any more."""
+        self._holds.clear()
+
+    def decoded(self, hold: Hold, outcome: Outcome) -> None:
+        hold.outcome = outcome
+        self._release(hold)
+
+    def output_complete(self, worker: int, number: int | None = None) -> None:
+        """All output of run *number* of *worker* has been passed on; None: of all its runs, for it has ended."""
+        holds = self._holds.get(worker, {})
+        if number is None:
+            self._early = {early for early in self._early if early[0] != worker}
+        elif number not in holds:
+            self._early.add((worker, number))
+            return
+        for hold in list(holds.values()) if number is None else [holds[number]]:
+            hold.output_due = False
+            self._release(hold)
+
+    def oldest(self, worker: int) -> str | None:
+        """The run that *worker*'s output belongs to, if its answer came before its output."""
+        for hold in self._holds.get(worker, {}).values():
+            if hold.output_due:
+                return hold.attempt.run_id
+        return None
+
+    def _release(self, hold: Hold) -> None:
+        if hold.outcome is None or hold.output_due:
+            return
+        holds = self._holds.get(hold.worker)
+        if holds is None:
+            return
+        del holds[hold.number]
+        if not holds:
+            del self._holds[hold.worker]
+        self._sink.finished(hold.attempt, hold.outcome)

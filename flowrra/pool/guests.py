@@ -1,0 +1,55 @@
+"""Classes that travelled here by value and go back as themselves.
+
+cloudpickle gives a class that it pickles by value a number by which the process it came from knows it again. It also
+sends the whole class back and writes the copy's attributes over the original's, whose methods would from then on see
+the globals of the copy. So a worker sends such a class home by its number alone; a copy goes along unused, for the case
+that nobody at home holds the class any longer.
+"""
+
+from __future__ import annotations
+
+import pickle
+import weakref
+from typing import Any
+
+import cloudpickle
+from cloudpickle import cloudpickle as internals
+
+_class_numbers: weakref.WeakKeyDictionary[type, str]
+_class_numbers = internals._DYNAMIC_CLASS_TRACKER_BY_CLASS  # noqa: SLF001 - cloudpickle offers no other way to ask
+_classes_by_number: weakref.WeakValueDictionary[str, type]
+_classes_by_number = internals._DYNAMIC_CLASS_TRACKER_BY_ID  # noqa: SLF001 - as above
+
+
+class Guests:
+    """The classes that one worker has received by value."""
+
+    def __init__(self) -> None:
+        self._pickles: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+        self._counted = 0
+
+    def welcome(self) -> None:
+        """Remember what has just been loaded. To be called after each load and before user code makes classes."""
+        if len(_class_numbers) != self._counted:
+            for kind in list(_class_numbers):
+                self._pickles.setdefault(kind, b"")
+            self._counted = len(_class_numbers)
+
+    def reduce(self, kind: type) -> tuple[Any, ...] | None:
+        """How to pickle *kind*; None if it is no guest."""
+        copy = self._pickles.get(kind)
+        if copy is None:
+            return None
+        if not copy:
+            copy = self._pickles[kind] = cloudpickle.dumps(kind, protocol=5)
+        return come_home, (_class_numbers[kind], copy)
+
+
+def come_home(number: str, copy: bytes) -> Any:
+    """The class that left under *number*; rebuilt if nobody here holds it any longer."""
+    home = _classes_by_number.get(number)
+    return home if home is not None else pickle.loads(copy)
+
+
+guests = Guests()
+"""Of this process, which is a worker; elsewhere it stays empty."""

@@ -1,0 +1,206 @@
+"""What is said between the engine, the zygote and the workers.
+
+Messages are flat tuples of builtin values, written with :mod:`marshal`: both ends are the same interpreter, and reading
+one never runs user code. Each travels as one packet of a SOCK_SEQPACKET socket, so that a message and the descriptors
+passed with it arrive together or not at all.
+"""
+
+from __future__ import annotations
+
+import marshal
+from typing import Any, NamedTuple
+
+PACKET = 128 * 1024
+"""No message is larger, in bytes; whatever could be travels in a memory segment."""
+
+Table = tuple[tuple[int, int], ...]
+"""(offset, length) of each part of a segment."""
+
+
+# -- engine to zygote -------------------------------------------------------------------------------------------
+
+
+class Fork(NamedTuple):
+    """Start a worker; with its ends of the queue, supplies and answers sockets."""
+
+    worker: int
+
+
+class Preload(NamedTuple):
+    """Import these modules once there is nothing else to do, so that later workers have them."""
+
+    modules: tuple[str, ...]
+
+
+class Quit(NamedTuple):
+    """End every worker and yourself."""
+
+
+# -- zygote to engine -------------------------------------------------------------------------------------------
+
+
+class Ready(NamedTuple):
+    """The zygote listens."""
+
+    pid: int
+
+
+class Forked(NamedTuple):
+    """A worker runs; with its pidfd."""
+
+    worker: int
+    pid: int
+
+
+class ForkFailed(NamedTuple):
+    worker: int
+    reason: str
+
+
+class Ended(NamedTuple):
+    """A worker is gone, and so is whatever it had started. Follows all of its output."""
+
+    worker: int
+    exit_code: int
+    """Negative: the signal that ended it."""
+    stderr_tail: bytes
+
+
+class Output(NamedTuple):
+    """A worker wrote *data* since the last report."""
+
+    worker: int
+    stream: int
+    """1: stdout, 2: stderr."""
+    data: bytes
+
+
+class Boundary(NamedTuple):
+    """All output of run *number* has been reported."""
+
+    worker: int
+    number: int
+
+
+class Preloaded(NamedTuple):
+    """Importing *module* has been tried; ``threads`` > 1: it left a thread behind."""
+
+    module: str
+    threads: int
+
+
+# -- engine to worker -------------------------------------------------------------------------------------------
+
+
+class Run(NamedTuple):
+    """Execute a run; with the segment of its arguments if ``table`` is not empty. Goes into the queue."""
+
+    number: int
+    """Names the attempt within this pool."""
+    run_id: str
+    attempt: int
+    task_name: str
+    deadline: float | None
+    function: bytes
+    """Digest of a supply."""
+    constants: bytes
+    """Digest of a supply, or empty."""
+    surroundings: int
+    kind: int
+    head: bytes
+    table: Table
+
+
+class Stop(NamedTuple):
+    """Raise inside run *number*, if it is still the one that runs. Goes into the (emptied) queue, before the signal."""
+
+    number: int
+
+
+class Supply(NamedTuple):
+    """A function or the constants of a map, to be kept under its digest. Goes into the supplies."""
+
+    digest: bytes
+    reusable: bool
+    """Nothing a run could change is captured: load once, call often."""
+    sources: tuple[tuple[str, str], ...]
+    """(file name, text) of the cells it was defined in."""
+    kind: int
+    head: bytes
+    table: Table
+
+
+class Forget(NamedTuple):
+    """Drop a supply."""
+
+    digest: bytes
+
+
+class Scene(NamedTuple):
+    """Surroundings under their number. Goes into the supplies."""
+
+    number: int
+    kind: int
+    head: bytes
+    table: Table
+
+
+# -- worker to engine -------------------------------------------------------------------------------------------
+
+
+class Begun(NamedTuple):
+    """The worker has claimed run *number* and is about to execute it."""
+
+    number: int
+
+
+class Answer(NamedTuple):
+    """Run *number* is over; ``begun`` is the next one if the worker has already claimed it, else 0."""
+
+    number: int
+    begun: int
+    outcome: str
+    """Value of an ``OutcomeKind``."""
+    stopped: bool
+    """It ended because of a :class:`Stop`."""
+    wrote: bool
+    """It wrote to stdout or stderr: a :class:`Boundary` will come from the zygote."""
+    seconds: float
+    imported: tuple[str, ...]
+    """Modules worth preloading that have been imported since the last answer."""
+    kind: int
+    head: bytes
+    table: Table
+
+
+class Progressed(NamedTuple):
+    number: int
+    done: float
+    total: float | None
+    text: str
+
+
+Message = (
+    Fork | Preload | Quit
+    | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
+    | Run | Stop | Supply | Forget | Scene
+    | Begun | Answer | Progressed
+)  # fmt: skip
+
+_KINDS: tuple[type[Any], ...] = (
+    Fork, Preload, Quit,
+    Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
+    Run, Stop, Supply, Forget, Scene,
+    Begun, Answer, Progressed,
+)  # fmt: skip
+_TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
+
+
+def pack(message: Message) -> bytes:
+    return marshal.dumps((_TAGS[type(message)], *message))
+
+
+def unpack(data: bytes | memoryview) -> Message:
+    tag, *fields = marshal.loads(data)
+    message: Message = _KINDS[tag](*fields)
+    return message

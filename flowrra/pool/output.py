@@ -1,0 +1,243 @@
+"""What workers write to stdout and stderr: how a worker ends a run's output, and how the zygote keeps it bounded.
+
+Both streams are pipes that the zygote reads at all times, so a worker never waits for the engine. A run that has
+written something ends its output with a mark in both pipes; silent runs write nothing and cost nothing.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import mmap
+import os
+import re
+import struct
+import sys
+import termios
+from collections import deque
+from collections.abc import Iterator
+from typing import TextIO
+
+from flowrra.pool.native import flush_c_streams
+
+HEAD = TAIL = 64 * 1024
+"""Bytes kept of the beginning and of the end of a run's output, for each stream."""
+LAST_WORDS = 4096
+"""Bytes of stderr that a lost worker's error shows."""
+_DIGITS = 16
+
+
+def mark(token: bytes, number: int) -> bytes:
+    """Ends run *number*'s output. Of these bytes only the first is a zero, which is how a split mark is recognised."""
+    return b"\0" + token + b"%016x" % number
+
+
+class Tally:
+    """Bytes taken out of a worker's two pipes so far, in memory that the zygote (writer) and the worker share.
+
+    A counter that is odd while a read is under way lets the worker see that a reading is not to be relied on.
+    """
+
+    _LAYOUT = struct.Struct("<QQ")
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+        self._turn = 0
+        self._total = 0
+
+    def begin_read(self) -> None:
+        self._turn += 1
+        self._write()
+
+    def end_read(self, size: int) -> None:
+        self._turn += 1
+        self._total += size
+        self._write()
+
+    def _write(self) -> None:
+        self._page[: self._LAYOUT.size] = self._LAYOUT.pack(self._turn, self._total)
+
+    def read(self) -> tuple[int, int]:
+        """(turn, total); odd turn: a read is under way."""
+        turn, total = self._LAYOUT.unpack_from(self._page)
+        return turn, total
+
+    def close(self) -> None:
+        self._page.close()
+
+
+class Mouth:
+    """A worker's side: has this run written anything, and the mark if so."""
+
+    def __init__(self, token: bytes, tally: Tally) -> None:
+        self._token, self._tally = token, tally
+        self._written: int | None = 0
+        """Bytes written up to the last mark and including it; None: not known."""
+        self._waiting = array.array("i", [0])
+        self._pipes = (os.dup(1), os.dup(2))
+        """A run may close its own or put something else in their place."""
+        self._streams = (sys.stdout, sys.stderr)
+
+    def close_run(self, number: int) -> bool:
+        """Flush everything; end the output of run *number* if there is any, or may be. True if so."""
+        if (sys.stdout, sys.stderr) != self._streams or not all(map(_flush, self._streams)):
+            self._repair()
+        flush_c_streams()
+        written = self._count()
+        if written is not None and written == self._written:
+            return False
+        for fd in self._pipes:
+            os.write(fd, mark(self._token, number))
+        self._written = None if written is None else written + 2 * len(mark(self._token, number))
+        return True
+
+    def _count(self) -> int | None:
+        """Bytes ever written to both pipes: those read by the zygote and those still inside."""
+        before = self._tally.read()
+        inside = sum(map(self._in_pipe, self._pipes))
+        if self._tally.read() != before or before[0] % 2:
+            return None
+        return before[1] + inside
+
+    def _in_pipe(self, fd: int) -> int:
+        fcntl.ioctl(fd, termios.FIONREAD, self._waiting)
+        return self._waiting[0]
+
+    def _repair(self) -> None:
+        """Undo what the run did to its stdout and stderr; the next one must find them as it did."""
+        _flush(sys.stdout)
+        _flush(sys.stderr)
+        for fd, pipe in zip((1, 2), self._pipes, strict=True):
+            os.dup2(pipe, fd)
+        if not all(map(_flush, self._streams)):
+            self._streams = (_text_stream(1, "strict"), _text_stream(2, "backslashreplace"))
+        sys.stdout, sys.stderr = self._streams
+
+
+def _flush(stream: TextIO) -> bool:
+    """False: the run has closed it, or put something in its place that cannot be flushed."""
+    try:
+        stream.flush()
+    except Exception:  # noqa: BLE001 - a stream of the user's own may raise anything; the answer is to replace it
+        return False
+    return True
+
+
+def _text_stream(fd: int, errors: str) -> TextIO:
+    return open(fd, "w", buffering=1, encoding="utf-8", errors=errors, closefd=False)
+
+
+class RunOutput:
+    """One stream of one run: the beginning goes out as it comes, of the rest the end is kept."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        """Set by the mark; 0 while the run may still write."""
+        self.last_words = b""
+        self._room = HEAD
+        self._fresh = bytearray()
+        self._tail = bytearray()
+        self._dropped = 0
+
+    def add(self, data: bytes) -> None:
+        self.last_words = (self.last_words + data)[-LAST_WORDS:] if len(data) < LAST_WORDS else data[-LAST_WORDS:]
+        self._fresh += data[: self._room]
+        rest = data[self._room :]
+        self._room -= len(data) - len(rest)
+        self._tail += rest
+        if len(self._tail) > TAIL:
+            self._dropped += len(self._tail) - TAIL
+            del self._tail[:-TAIL]
+
+    def take(self) -> bytes:
+        """What came since the last call, as far as it is certain to be shown."""
+        fresh, self._fresh = bytes(self._fresh), bytearray()
+        return fresh
+
+    def finish(self) -> bytes:
+        """Everything that is left, with a note of what is missing."""
+        note = b"\n[... %d bytes left out ...]\n" % self._dropped if self._dropped else b""
+        rest = self.take() + note + bytes(self._tail)
+        self._tail.clear()
+        self._dropped = 0
+        return rest
+
+
+class Stream:
+    """Cuts one pipe of one worker into runs."""
+
+    def __init__(self, token: bytes) -> None:
+        self._size = len(mark(token, 0))
+        self._mark = re.compile(re.escape(b"\0" + token) + rb"([0-9a-f]{%d})" % _DIGITS)
+        beginning = "|".join(re.escape(token[:length].decode()) for length in range(len(token) + 1))
+        self._part = re.compile(rb"\0(?:%b|%b[0-9a-f]*)" % (beginning.encode(), re.escape(token)))
+        self._carry = b""
+        self.runs: deque[RunOutput] = deque([RunOutput()])
+        """Oldest first; the last one is still open."""
+
+    def feed(self, data: bytes) -> None:
+        data = self._carry + data
+        done = 0
+        for found in self._mark.finditer(data):
+            self.runs[-1].add(data[done : found.start()])
+            self.runs[-1].number = int(found[1], 16)
+            self.runs.append(RunOutput())
+            done = found.end()
+        rest = self._begun(data, done)
+        self._carry = data[rest:]
+        self.runs[-1].add(data[done:rest])
+
+    def _begun(self, data: bytes, start: int) -> int:
+        """Where a mark begins of which only a part has arrived; the end of *data* if there is none."""
+        at = data.rfind(b"\0", max(start, len(data) - self._size + 1))
+        return at if at >= 0 and self._part.fullmatch(data, at) else len(data)
+
+
+class Listener:
+    """The zygote's side of one worker's two pipes."""
+
+    def __init__(self, token: bytes, stdout: int, stderr: int, tally: Tally) -> None:
+        self.fds = {stdout: 1, stderr: 2}
+        self._streams = {1: Stream(token), 2: Stream(token)}
+        self._tally = tally
+
+    def read(self, fd: int) -> bool:
+        """Read once from a pipe. False: nothing there, or nobody can write to it any more."""
+        self._tally.begin_read()
+        try:
+            data = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            data = b""
+        self._tally.end_read(len(data))
+        if data:
+            self._streams[self.fds[fd]].feed(data)
+        return bool(data)
+
+    def fresh(self) -> Iterator[tuple[int, bytes]]:
+        """(stream, data) to show of the run that is under way."""
+        for number, stream in self._streams.items():
+            data = stream.runs[0].take()
+            if data:
+                yield number, data
+
+    def finished(self) -> Iterator[tuple[int, list[tuple[int, bytes]]]]:
+        """(run, its remaining data by stream) of each run that both pipes have got to the end of."""
+        out, err = self._streams[1].runs, self._streams[2].runs
+        while out[0].number and err[0].number:
+            rest = [(1, out[0].finish()), (2, err[0].finish())]
+            yield max(out[0].number, err[0].number), [(stream, data) for stream, data in rest if data]
+            out.popleft()
+            err.popleft()
+
+    def remains(self) -> list[tuple[int, bytes]]:
+        """After the worker's end: what no mark will end any more."""
+        rest = ((number, run.finish()) for number, stream in self._streams.items() for run in stream.runs)
+        return [(number, data) for number, data in rest if data]
+
+    def last_words(self) -> bytes:
+        return self._streams[2].runs[-1].last_words
+
+    def close(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+        self._tally.close()

@@ -1,0 +1,90 @@
+"""Values to bytes and back: the pickle, and where its bytes go.
+
+This is the seam for sharing by content: a payload knows its buffers, not who else has them.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from flowrra.pool.messages import Table
+from flowrra.pool.segments import Segment, map_segment
+
+INLINE = 32 * 1024
+"""A pickle up to this size travels in the message itself."""
+OUT_OF_BAND = 16 * 1024
+"""A buffer (array, column) from this size on is kept out of the pickle, so that it is never copied on arrival."""
+
+MOST_BUFFERS = 1000
+"""Kept out of one pickle; the list of where they lie has to fit into a message."""
+
+BUILTIN, PLAIN, CLOUD = range(3)
+"""What a pickle is made of: builtin types only; numpy arrays too; anything (loading it may run the user's code)."""
+
+
+class Payload(NamedTuple):
+    """An encoded value. With a segment and an empty head, the pickle is the segment's first part."""
+
+    kind: int
+    head: bytes
+    segment: Segment | None = None
+
+    @property
+    def table(self) -> Table:
+        return self.segment.table if self.segment is not None else ()
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + (self.segment.size if self.segment is not None else 0)
+
+
+Pickle = Callable[[Any, Callable[[pickle.PickleBuffer], bool]], bytes]
+"""Pickles a value; calls back for each buffer, which is left out of the pickle if the answer is False."""
+
+
+def build(kind: int, value: Any, pickler: Pickle) -> Payload:
+    """Encode *value* with *pickler*. Its buffers are snapshotted before this returns."""
+    buffers: list[memoryview] = []
+
+    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < OUT_OF_BAND or len(buffers) == MOST_BUFFERS:
+            return True
+        buffers.append(raw)
+        return False
+
+    head = pickler(value, keep_in_band)
+    if not buffers and len(head) <= INLINE:
+        return Payload(kind, head)
+    if len(head) <= INLINE:
+        return Payload(kind, head, Segment(buffers))
+    return Payload(kind, b"", Segment([memoryview(head), *buffers]))
+
+
+def plain_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]) -> bytes:
+    return pickle.dumps(value, protocol=5, buffer_callback=keep_in_band)
+
+
+def load(head: bytes, parts: list[memoryview]) -> Any:
+    """Rebuild a value from its pickle and the parts of its segment, which back its arrays from now on."""
+    if not parts:
+        return pickle.loads(head)
+    if head:
+        return pickle.loads(head, buffers=parts)
+    return pickle.Unpickler(io.BytesIO(parts[0]), buffers=parts[1:]).load()
+
+
+def arrived(fd: int | None, table: Table) -> list[memoryview]:
+    """The parts of the segment that came with a message, on a mapping of their own. The descriptor stays the caller's.
+
+    Raises ``OSError`` if the descriptor was lost because this process has too many.
+    """
+    if not table:
+        return []
+    if fd is None:
+        raise OSError(errno.EMFILE, "its shared memory could not be received: too many open files")
+    return map_segment(fd, table)

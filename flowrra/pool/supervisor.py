@@ -1,0 +1,350 @@
+"""Owns the processes: carries out what the roster decides and tells it what happens. Runs on the engine's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowrra import log
+from flowrra.core.records import Outcome
+from flowrra.errors import WorkerStartFailed
+from flowrra.interfaces import Attempt, AttemptSink
+from flowrra.pool import conclusions
+from flowrra.pool import messages as said
+from flowrra.pool import orders as order
+from flowrra.pool.codec import EncodedCall
+from flowrra.pool.decoder import Decoder
+from flowrra.pool.endings import Endings, Hold
+from flowrra.pool.link import Link
+from flowrra.pool.orders import Ticket
+from flowrra.pool.roster import GRACE, Role, Roster
+from flowrra.pool.zygotes import Zygotes
+
+
+class Supervisor:
+    """One life of a pool, from ``open`` to ``close``."""
+
+    def __init__(self, slots: int, name: str, sink: AttemptSink) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._name = name
+        self._sink = sink
+        self._roster = Roster(slots)
+        self._links: dict[int, Link] = {}
+        self._zygotes = Zygotes(self._loop, self)
+        self._attempts: dict[int, Attempt] = {}
+        self._numbers: dict[tuple[str, int], int] = {}
+        self._next_number = itertools.count(1)
+        self._decoder = Decoder(self._loop, name)
+        self._endings = Endings(sink)
+        self._why_no_start = ""
+        self._exits: dict[int, tuple[int, int, str]] = {}
+        self._todo: deque[order.Order] = deque()
+        self._carrying = False
+        self._balancing = False
+        self._closed = False
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    # -- for the executor ---------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        self._carry_out(self._roster.open())
+
+    def room(self) -> int:
+        return self._roster.room()
+
+    def begin(self, attempt: Attempt) -> None:
+        number = next(self._next_number)
+        self._attempts[number] = attempt
+        self._numbers[attempt.run_id, attempt.number] = number
+        self._carry_out(self._roster.begin(Ticket((-attempt.priority, attempt.seq), number)))
+
+    def stop(self, attempt: Attempt) -> None:
+        number = self._numbers.get((attempt.run_id, attempt.number))
+        if number is not None:
+            self._carry_out(self._roster.stop(number))
+
+    def recall(self, above: tuple[int, int] | None) -> None:
+        self._carry_out(self._roster.recall(None if above is None else (-above[0], above[1])))
+
+    def describe(self) -> Mapping[str, Any]:
+        roles = [bench.role for bench in self._roster.benches.values()]
+        return {
+            "workers": roles.count(Role.ACTIVE),
+            "spare": roles.count(Role.SPARE),
+            "busy": self._roster.busy(),
+            "prefetched": self._roster.prefetched(),
+            "lost": self._roster.lost,
+            "replaced": self._roster.replaced,
+            "pids": sorted(link.pid for link in self._links.values() if link.pid),
+        }
+
+    async def close(self) -> None:
+        """End every process and release every descriptor; nothing is reported any more."""
+        self._closed = True
+        for timer in self._timers:
+            timer.cancel()
+        self._endings.close()
+        for link in self._links.values():
+            self._loop.remove_reader(link.answers)
+        await self._zygotes.close()
+        for link in self._links.values():
+            self._release(link)
+        self._links.clear()
+        self._attempts.clear()
+        await self._decoder.close()
+
+    # -- orders of the roster -----------------------------------------------------------------------------------
+
+    def _carry_out(self, orders: Sequence[order.Order]) -> None:
+        """In the order in which they were decided, also those that come up while others are carried out."""
+        self._todo.extend(orders)
+        if self._carrying:
+            return
+        self._carrying = True
+        try:
+            while self._todo:
+                self._carry_out_one(self._todo.popleft())
+        finally:
+            self._carrying = False
+
+    def _carry_out_one(self, one: order.Order) -> None:
+        match one:
+            case order.Give(worker, number):
+                self._give(worker, number)
+            case order.Fork(worker):
+                self._fork(worker)
+            case order.TakeBack() as take:
+                numbers = self._take_back(take)
+                # Before what the answers just read have led to: those decisions know of this one.
+                self._todo.extendleft(reversed(self._roster.taken_back(take, numbers)))
+            case order.Interrupt(worker, number):
+                self._links[worker].interrupt(number)
+                self._later(GRACE, self._grace_over, worker, number)
+            case order.Kill(worker):
+                self._links[worker].kill()
+            case order.Return(number):
+                self._sink.returned(self._forget(number))
+            case order.Cancelled(number):
+                self._cancelled(number)
+            case order.Lost(worker, number, stopped):
+                self._lost(worker, number, stopped=stopped)
+            case order.StartFailed(number):
+                self._start_failed(number)
+
+    def _give(self, worker: int, number: int) -> None:
+        attempt = self._attempts[number]
+        call: EncodedCall = attempt.encoded
+        link = self._links[worker]
+        supplies = (call.function,) if call.constants is None else (call.function, call.constants)
+        run = said.Run(
+            number,
+            attempt.run_id,
+            attempt.number,
+            attempt.task_name,
+            attempt.deadline,
+            call.function.digest,
+            call.constants.digest if call.constants is not None else b"",
+            call.scene.number,
+            call.arguments.kind,
+            call.arguments.head,
+            call.arguments.table,
+        )
+        try:
+            full = link.give(run, call.arguments, supplies, call.scene)
+        except (BrokenPipeError, ConnectionResetError):  # the report of its end is on the way
+            self._roster.refused(worker, number)
+            return
+        if full is not None:
+            self._roster.refused(worker, number)
+            self._loop.add_writer(full, self._unblocked, worker, full)
+
+    def _unblocked(self, worker: int, sock: Any) -> None:
+        self._loop.remove_writer(sock)
+        self._carry_out(self._roster.unblocked(worker))
+
+    def _take_back(self, take: order.TakeBack) -> list[int]:
+        link = self._links.get(take.worker)
+        if link is None:
+            return []
+        numbers = link.take_back(take.limit)
+        # What it answered until now must be known before anything is concluded from what it still holds.
+        self._hear(link)
+        return numbers
+
+    def _grace_over(self, worker: int, number: int) -> None:
+        link = self._links.get(worker)
+        if link is not None:
+            self._hear(link)
+            self._carry_out(self._roster.grace_over(worker, number))
+
+    def _later(self, seconds: float, call: Any, *args: Any) -> None:
+        def run() -> None:
+            self._timers.discard(timer)
+            call(*args)
+
+        timer = self._loop.call_later(seconds, run)
+        self._timers.add(timer)
+
+    # -- workers' answers ---------------------------------------------------------------------------------------
+
+    def _on_answers(self, link: Link) -> None:
+        if not self._hear(link):
+            # Either they were read a moment ago, for a decision, or the worker has closed its end. The zygote will
+            # report that; until then the socket would be ready for ever.
+            if link.has_hung_up():
+                self._loop.remove_reader(link.answers)
+            return
+        if not self._balancing:
+            self._balancing = True
+            self._loop.call_soon(self._balance)
+
+    def _balance(self) -> None:
+        # One turn later, so that the engine has filled what the answers made free before work is moved about.
+        self._balancing = False
+        if not self._closed:
+            self._carry_out(self._roster.balance())
+
+    def _hear(self, link: Link) -> bool:
+        heard = False
+        for received in link.read_answers():
+            heard = True
+            match received.message:
+                case said.Answer() as answer:
+                    self._answered(link, answer, received.fd)
+                case said.Begun(number):
+                    self._started(link, number)
+                case said.Progressed(number, done, total, text):
+                    attempt = self._attempts.get(number)
+                    if attempt is not None:
+                        self._sink.progressed(attempt.run_id, done, total, text)
+        return heard
+
+    def _started(self, link: Link, number: int) -> None:
+        self._carry_out(self._roster.started(link.worker, number, time.monotonic()))
+        attempt = self._attempts.get(number)
+        if attempt is not None:
+            link.running = attempt.run_id
+            self._sink.started(attempt, f"{self._name}-{link.worker}")
+
+    def _answered(self, link: Link, answer: said.Answer, fd: int | None) -> None:
+        orders = self._roster.answered(link.worker, answer.number, answer.seconds)
+        attempt = self._forget(answer.number)
+        if answer.imported:
+            self._zygotes.prefer(answer.imported)
+        self._conclude(link, attempt, answer, fd)
+        if answer.begun:
+            self._started(link, answer.begun)
+        self._carry_out(orders)
+
+    def _conclude(self, link: Link, attempt: Attempt, answer: said.Answer, fd: int | None) -> None:
+        """Turn an answer into the attempt's outcome: at once, or when its value is rebuilt and its output is here."""
+        outcome: Outcome | None = None
+        if answer.stopped:
+            outcome = conclusions.stopped(attempt)
+            if fd is not None:
+                os.close(fd)
+        elif conclusions.is_quick(answer):
+            outcome = conclusions.decoded(attempt, answer, fd)
+        hold = self._endings.hold(link.worker, answer.number, attempt, outcome, wrote=answer.wrote)
+        if outcome is None and hold is not None:
+            self._decode_elsewhere(attempt, answer, fd, hold)
+
+    def _decode_elsewhere(self, attempt: Attempt, answer: said.Answer, fd: int | None, hold: Hold) -> None:
+        self._decoder.decode(
+            lambda: conclusions.decoded(attempt, answer, fd), lambda outcome: self._endings.decoded(hold, outcome)
+        )
+
+    def _forget(self, number: int) -> Attempt:
+        attempt = self._attempts.pop(number)
+        del self._numbers[attempt.run_id, attempt.number]
+        return attempt
+
+    # -- outcomes without an answer -----------------------------------------------------------------------------
+
+    def _cancelled(self, number: int) -> None:
+        attempt = self._forget(number)
+        self._sink.finished(attempt, conclusions.stopped(attempt))
+
+    def _lost(self, worker: int, number: int, *, stopped: bool) -> None:
+        attempt = self._forget(number)
+        outcome = conclusions.stopped(attempt) if stopped else conclusions.lost(attempt, *self._exits[worker])
+        self._sink.finished(attempt, outcome)
+
+    def _start_failed(self, number: int) -> None:
+        self._sink.finished(self._forget(number), conclusions.not_started(self._why_no_start or "they end at once"))
+
+    # -- what becomes of workers (zygotes.Listener) -------------------------------------------------------------
+
+    def _fork(self, worker: int) -> None:
+        link = self._links[worker] = Link(worker)
+        try:
+            self._zygotes.fork(worker, link.ends())
+        except WorkerStartFailed as error:
+            self._loop.call_soon(self.fork_failed, worker, str(error))
+            return
+        self._loop.add_reader(link.answers, self._on_answers, link)
+        link.handed_over()
+
+    def worker_forked(self, worker: int, pid: int, pidfd: int | None) -> None:
+        self._links[worker].appeared(pid, pidfd)
+
+    def worker_wrote(self, worker: int, stream: int, data: bytes) -> None:
+        link = self._links[worker]
+        # A worker says that a run has begun before the run can write, but by another socket.
+        self._hear(link)
+        run_id = self._endings.oldest(worker) or link.running
+        text = link.decoders[stream].decode(data)
+        if run_id and text:
+            self._sink.logged(run_id, "stdout" if stream == 1 else "stderr", text)
+
+    def run_output_complete(self, worker: int, number: int) -> None:
+        self._endings.output_complete(worker, number)
+
+    def worker_ended(self, worker: int, exit_code: int, last_words: str) -> None:
+        pid = self._links[worker].pid
+        log.pool.debug("worker %d (pid %d) ended with %d", worker, pid, exit_code)
+        self._exits[worker] = pid, exit_code, last_words
+        self._why_no_start = last_words.strip() or self._why_no_start
+        self._ended([worker])
+
+    def fork_failed(self, worker: int, reason: str) -> None:
+        self._why_no_start = reason
+        self._ended([worker])
+
+    def zygote_ended(self, workers: Sequence[int], last_words: str) -> None:
+        self._why_no_start = last_words.strip() or self._why_no_start
+        for worker in workers:
+            link = self._links[worker]
+            link.kill_group()
+            self._exits[worker] = link.pid, -signal.SIGKILL, last_words
+        self._ended(workers)
+
+    def better_spares_possible(self) -> None:
+        self._carry_out(self._roster.renew_spares())
+
+    def _ended(self, workers: Sequence[int]) -> None:
+        """*workers* are no more: account for what they held, then release what belonged to them."""
+        if self._closed:
+            return
+        taken: list[int] = []
+        for worker in workers:
+            self._roster.close_queue(worker)
+            taken += self._links[worker].take_back()
+            self._hear(self._links[worker])
+            self._endings.output_complete(worker)
+        self._carry_out(self._roster.ended(workers, taken))
+        for worker in workers:
+            self._release(self._links.pop(worker))
+            self._exits.pop(worker, None)
+
+    def _release(self, link: Link) -> None:
+        self._loop.remove_reader(link.answers)
+        for sock in link.writers():
+            self._loop.remove_writer(sock)
+        link.close()

@@ -1,0 +1,51 @@
+"""A worker's shelf of functions, constants and surroundings, each sent to it once."""
+
+from __future__ import annotations
+
+import linecache
+import os
+from typing import Any
+
+from flowrra.pool.messages import Supply
+from flowrra.pool.payloads import arrived, load
+from flowrra.pool.surroundings import Surroundings
+
+
+class Shelf:
+    """What the engine has supplied, by digest or number. The engine decides what is dropped."""
+
+    def __init__(self) -> None:
+        self.scenes: dict[int, Surroundings] = {}
+        self._supplies: dict[bytes, tuple[Supply, int | None]] = {}
+        self._loaded: dict[bytes, Any] = {}
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._supplies
+
+    def put(self, supply: Supply, fd: int | None) -> None:
+        self.drop(supply.digest)
+        self._supplies[supply.digest] = supply, fd
+
+    def drop(self, digest: bytes) -> None:
+        _, fd = self._supplies.pop(digest, (None, None))
+        self._loaded.pop(digest, None)
+        if fd is not None:
+            os.close(fd)
+
+    def function(self, digest: bytes) -> Any:
+        """The function; the same object each time only if no run can leave a trace in it."""
+        if digest in self._loaded:
+            return self._loaded[digest]
+        supply, _ = self._supplies[digest]
+        for name, text in supply.sources:
+            # Without a modification time linecache takes the entry for good, which is what a cell's source is.
+            linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        function = self.value(digest)
+        if supply.reusable:
+            self._loaded[digest] = function
+        return function
+
+    def value(self, digest: bytes) -> Any:
+        """Rebuilt anew, on a fresh private mapping of its buffers."""
+        supply, fd = self._supplies[digest]
+        return load(supply.head, arrived(fd, supply.table))

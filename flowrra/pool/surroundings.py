@@ -1,0 +1,133 @@
+"""The cwd, import path, environment, warning filters and log level that a run sees: those of its submission."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import pickle
+import sys
+import threading
+import warnings
+from collections.abc import Mapping, MutableMapping
+from typing import Any, NamedTuple
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+_KERNEL_BACKENDS = ("module://matplotlib_inline", "module://ipykernel")
+
+
+class Surroundings(NamedTuple):
+    """One reading. Everything in it is immutable or a copy."""
+
+    cwd: str | None
+    """None: the folder had been deleted."""
+    path: tuple[str, ...]
+    environ: Mapping[bytes, bytes]
+    filters: tuple[Any, ...]
+    log_level: int
+
+
+class Scenery:
+    """Numbers the surroundings of submissions: the same number as long as nothing has changed. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._raw: tuple[Any, ...] = ()
+        self._latest = NumberedSurroundings(0, b"")
+
+    def current(self) -> NumberedSurroundings:
+        raw = _read_raw()
+        with self._lock:
+            if raw != self._raw:
+                self._latest = NumberedSurroundings(self._latest.number + 1, _write(raw))
+                self._raw = raw
+            return self._latest
+
+
+class NumberedSurroundings(NamedTuple):
+    number: int
+    pickled: bytes
+
+
+def _read_raw() -> tuple[Any, ...]:
+    try:
+        cwd = os.getcwd()
+    except FileNotFoundError:
+        cwd = None
+    return cwd, tuple(sys.path), _environ().copy(), tuple(warnings.filters), logging.getLogger().level
+
+
+def _environ() -> dict[bytes, bytes]:
+    """The environment as it is stored: comparing or copying it in public ways decodes every entry each time."""
+    # Not in typeshed, but there since Python 3.2.
+    stored: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001 - see the docstring
+    return stored
+
+
+def _write(raw: tuple[Any, ...]) -> bytes:
+    cwd, path, environ, filters, log_level = raw
+    decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
+    completed = {os.fsencode(name): os.fsencode(value) for name, value in with_defaults(decoded).items()}
+    strings = tuple(part for part in path if isinstance(part, str))
+    kept = tuple(entry for entry in filters if _is_portable(entry))
+    return pickle.dumps(Surroundings(cwd, strings, completed, kept, log_level), protocol=5)
+
+
+def _is_portable(entry: tuple[Any, ...]) -> bool:
+    """A filter for a warning class of the user's own cells means nothing elsewhere."""
+    category = entry[2]
+    return category.__module__ == "builtins" and getattr(warnings, "__name__", "") == "warnings"
+
+
+def with_defaults(environ: Mapping[str, str]) -> dict[str, str]:
+    """*environ* plus what a worker needs and the user has not decided.
+
+    One thread per numeric library, since there is a worker per core; no drawing into a kernel that is not there.
+    """
+    completed = dict(environ)
+    for name in THREAD_VARIABLES:
+        completed.setdefault(name, "1")
+    if completed.get("MPLBACKEND", _KERNEL_BACKENDS[0]).startswith(_KERNEL_BACKENDS):
+        completed["MPLBACKEND"] = "agg"
+    return completed
+
+
+def settle(wanted: Surroundings) -> None:
+    """Make this process look like *wanted*, whatever the run before has changed. Raises ``OSError`` for a lost cwd."""
+    if wanted.cwd is not None and _cwd() != wanted.cwd:
+        os.chdir(wanted.cwd)
+    if tuple(sys.path) != wanted.path:
+        sys.path[:] = wanted.path
+        importlib.invalidate_caches()
+    if _environ() != wanted.environ:
+        _replace(os.environb, wanted.environ)
+    if tuple(warnings.filters) != wanted.filters:
+        warnings.filters[:] = wanted.filters  # type: ignore[index]  # typeshed shows the list as a Sequence
+        # What has been shown once is forgotten, as after every public way to change filters.
+        warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001 - those ways add, none replaces
+    root = logging.getLogger()
+    if root.level != wanted.log_level:
+        root.setLevel(wanted.log_level)
+
+
+def _cwd() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
+def _replace(mapping: MutableMapping[bytes, bytes], wanted: Mapping[bytes, bytes]) -> None:
+    for name in [name for name in mapping if name not in wanted]:
+        del mapping[name]
+    for name, value in wanted.items():
+        if mapping.get(name) != value:
+            mapping[name] = value

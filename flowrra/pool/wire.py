@@ -1,0 +1,94 @@
+"""Messages over SOCK_SEQPACKET sockets, with descriptors beside them. Used on every side."""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from flowrra.pool.messages import PACKET, Message, pack, unpack
+from flowrra.pool.segments import Segment
+
+_SEND_BUFFER = 1024 * 1024
+_INT = array.array("i").itemsize
+
+
+class Received(NamedTuple):
+    message: Message
+    fds: list[int]
+    """The receiver's to close."""
+
+    @property
+    def fd(self) -> int | None:
+        return self.fds[0] if self.fds else None
+
+
+class Receiver:
+    """Receives from one socket into a buffer of its own: a fresh one per packet would cost more than the packet.
+
+    Not for two threads, nor for a signal handler beside the code it interrupts.
+    """
+
+    def __init__(self, sock: socket.socket, size: int = PACKET, most_fds: int = 1) -> None:
+        self.sock = sock
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
+        self._room = socket.CMSG_SPACE(most_fds * _INT)
+
+    def receive(self, *, wait: bool = False) -> Received | None:
+        """One message. None: nothing there, or the other side is gone. A non-blocking socket never waits."""
+        try:
+            size, ancillary, _, _ = self.sock.recvmsg_into([self._buffer], self._room, _WAIT if wait else _DONT_WAIT)
+        except (BlockingIOError, ConnectionResetError):
+            return None
+        if not size:
+            return None
+        return Received(unpack(self._view[:size]), _descriptors(ancillary) if ancillary else [])
+
+    def is_closed(self) -> bool:
+        """The other side is gone and has left nothing."""
+        try:
+            return not self.sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+
+
+# Plain numbers: combining the enum's members again for every packet would take as long as the system call.
+_WAIT = int(socket.MSG_CMSG_CLOEXEC)
+_DONT_WAIT = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends; the first one has room for many messages."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    return near, far
+
+
+def send(sock: socket.socket, message: Message, segment: Segment | None = None) -> None:
+    """Send *message*, and *segment* if the message speaks of one."""
+    if segment is None:
+        sock.send(pack(message))
+        return
+    fd = segment.descriptor()
+    try:
+        send_with(sock, message, [fd])
+    finally:
+        os.close(fd)
+
+
+def send_with(sock: socket.socket, message: Message, fds: Sequence[int]) -> None:
+    """Send *message* and copies of *fds* in one packet."""
+    sock.sendmsg([pack(message)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+
+
+def _descriptors(ancillary: Sequence[tuple[int, int, Any]]) -> list[int]:
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return list(fds)

@@ -1,0 +1,269 @@
+"""A worker process: claims one run after the other, executes it, answers.
+
+Everything here runs on the process's main thread, in a process forked from the zygote.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from flowrra.core.records import Outcome
+from flowrra.core.statuses import OutcomeKind
+from flowrra.errors import FlowrraError, NotDecodable
+from flowrra.failures import error_info, outcome_of_exception
+from flowrra.pool import codec
+from flowrra.pool.guests import guests
+from flowrra.pool.messages import Answer, Begun, Forget, Progressed, Run, Scene, Stop, Supply
+from flowrra.pool.outcomes import encode_failure
+from flowrra.pool.output import Mouth
+from flowrra.pool.payloads import Payload, arrived, load
+from flowrra.pool.supplies import Shelf
+from flowrra.pool.surroundings import settle
+from flowrra.pool.wire import Receiver, send, send_with
+from flowrra.running import RunContext, entered
+
+WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
+_STOP_SIZE = 256
+"""Bytes; more than a Stop takes."""
+_REPORT_EVERY = 0.1
+"""Seconds between two progress reports of one run."""
+
+
+class StopRequested(BaseException):
+    """Raised in the middle of a run that is to end; not an ``Exception``, so that only ``finally`` blocks see it."""
+
+
+class UnfitError(Exception):
+    """Something of a run could not be rebuilt here, or not be sent back. ``reason`` is what the caller gets."""
+
+    def __init__(self, reason: FlowrraError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class Worker:
+    """The loop of one worker process."""
+
+    def __init__(self, queue: socket.socket, supplies: socket.socket, answers: socket.socket, mouth: Mouth) -> None:
+        self._queue, self._supplies, self._answers = Receiver(queue), Receiver(supplies), answers
+        self._stops = Receiver(queue, _STOP_SIZE)
+        self._mouth = mouth
+        self._shelf = Shelf()
+        self._running = 0
+        """Number of the run whose function is executing; 0 between runs. Read by the signal handler."""
+        self._to_stop = 0
+        """Number of the latest run that is to stop; it may have been claimed a moment ago, or have just ended."""
+        self._stopped = 0
+        """Number of the latest run that was interrupted."""
+        self._reports: _Reports | None = None
+        self._imported = frozenset(name for name in WORTH_PRELOADING if name in sys.modules)
+        self._modules = len(sys.modules)
+        signal.signal(signal.SIGUSR1, self._on_stop)
+
+    def serve(self) -> NoReturn:
+        """Run until the engine closes the queue. Never returns: nothing of the zygote's own stack may run here."""
+        answer: tuple[Answer, int | None] | None = None
+        while True:
+            claimed = self._claim_now() if answer is not None else self._claim()
+            if answer is not None:
+                self._send_answer(answer, claimed[0].number if claimed is not None else 0)
+            elif claimed is not None:
+                send(self._answers, Begun(claimed[0].number))
+            answer = self._execute(*claimed) if claimed is not None else None
+
+    # -- receiving ----------------------------------------------------------------------------------------------
+
+    def _claim_now(self) -> tuple[Run, int | None] | None:
+        """The next run, if one is queued."""
+        while (received := self._queue.receive()) is not None:
+            if isinstance(received.message, Run):
+                return received.message, received.fd
+            # A Stop for a run that had just ended: the worker is on its way out and gets nothing more.
+        return None
+
+    def _claim(self) -> tuple[Run, int | None]:
+        """Wait for the next run; take in supplies meanwhile, so that the engine never waits for room."""
+        poll = select.poll()
+        queue, supplies = self._queue.sock.fileno(), self._supplies.sock.fileno()
+        poll.register(queue, select.POLLIN)
+        poll.register(supplies, select.POLLIN)
+        while True:
+            claimed = self._claim_now()
+            if claimed is not None:
+                return claimed
+            for fd, event in poll.poll():
+                if not event & select.POLLIN or (fd == queue and self._queue.is_closed()):
+                    os._exit(0)
+                if fd == supplies:
+                    self._take_supply(wait=False)
+
+    def _take_supply(self, *, wait: bool) -> bool:
+        received = self._supplies.receive(wait=wait)
+        if received is None:
+            return False
+        message, fd = received.message, received.fd
+        if isinstance(message, Supply):
+            self._shelf.put(message, fd)
+        elif isinstance(message, Scene):
+            parts = arrived(fd, message.table)
+            if fd is not None:
+                os.close(fd)
+            self._shelf.scenes[message.number] = load(message.head, parts)
+        elif isinstance(message, Forget):
+            self._shelf.drop(message.digest)
+        return True
+
+    def _fetch_supplies(self, run: Run) -> None:
+        """Read supplies up to those that *run* needs; they were sent before it."""
+        needed = [run.function] + ([run.constants] if run.constants else [])
+        while run.surroundings not in self._shelf.scenes or not all(digest in self._shelf for digest in needed):
+            if not self._take_supply(wait=True):
+                os._exit(0)
+
+    # -- executing ----------------------------------------------------------------------------------------------
+
+    def _execute(self, run: Run, fd: int | None) -> tuple[Answer, int | None]:
+        begun = time.monotonic()
+        self._reports = reports = _Reports(self._answers, run.number)
+        try:
+            try:
+                self._running = run.number
+                if self._to_stop == run.number:  # the signal came between the claim and the line above
+                    self._interrupt()
+                self._fetch_supplies(run)
+                kind, payload = OutcomeKind.RETURNED, self._call(run, fd, reports)
+            finally:
+                self._running = 0
+        except StopRequested:
+            self._running = 0  # it may have been raised in the finally block, before its first line
+            kind, payload = OutcomeKind.CANCELLED, encode_failure(Outcome(OutcomeKind.CANCELLED))
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
+            outcome = _outcome(run, error)
+            kind, payload = outcome.kind, encode_failure(outcome)
+        reports.finish()
+        return self._answer(run.number, kind, payload, begun)
+
+    def _answer(self, number: int, kind: OutcomeKind, payload: Payload, begun: float) -> tuple[Answer, int | None]:
+        answer = Answer(
+            number=number,
+            begun=0,
+            outcome=kind.value,
+            stopped=self._stopped == number,
+            wrote=self._mouth.close_run(number),
+            seconds=time.monotonic() - begun,
+            imported=self._newly_imported(),
+            kind=payload.kind,
+            head=payload.head,
+            table=payload.table,
+        )
+        return answer, payload.segment.descriptor() if payload.segment is not None else None
+
+    def _call(self, run: Run, fd: int | None, reports: _Reports) -> Payload:
+        function, args, kwargs = self._load(run, fd)
+        with entered(RunContext(run.run_id, run.attempt, run.task_name, run.deadline, reports.report)):
+            value = function(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise TypeError(
+                f"{run.task_name!r} returned a coroutine; a CPU task is a plain function, "
+                "write 'async def' without cpu_bound=True"
+            )
+        try:
+            return codec.encode_value(value)
+        except Exception as error:
+            raise UnfitError(codec.refusal(run.task_name, error, {"the result": value})) from error
+
+    def _load(self, run: Run, fd: int | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        settle(self._shelf.scenes[run.surroundings])
+        with _naming(run.task_name, "the function"):
+            function = self._shelf.function(run.function)
+        with _naming(run.task_name, "the arguments"):
+            try:
+                args, kwargs = load(run.head, arrived(fd, run.table))
+            finally:
+                if fd is not None:
+                    os.close(fd)
+            if run.constants:
+                kwargs = {**self._shelf.value(run.constants), **kwargs}
+        guests.welcome()
+        return function, args, kwargs
+
+    def _on_stop(self, *_: object) -> None:
+        """The engine wants a run to end: raise in it, unless it has just ended by itself."""
+        received = self._stops.receive()
+        if received is None or not isinstance(received.message, Stop):
+            return
+        self._to_stop = received.message.number
+        if self._to_stop == self._running:
+            self._interrupt()
+
+    def _interrupt(self) -> NoReturn:
+        self._stopped = self._running
+        raise StopRequested
+
+    # -- answering ----------------------------------------------------------------------------------------------
+
+    def _send_answer(self, answer: tuple[Answer, int | None], begun: int) -> None:
+        message, fd = answer
+        message = message._replace(begun=begun)
+        if fd is None:
+            send(self._answers, message)
+            return
+        send_with(self._answers, message, [fd])
+        os.close(fd)
+
+    def _newly_imported(self) -> tuple[str, ...]:
+        if len(sys.modules) == self._modules:
+            return ()
+        self._modules = len(sys.modules)
+        now = frozenset(name for name in WORTH_PRELOADING if name in sys.modules)
+        new, self._imported = now - self._imported, now
+        return tuple(sorted(new))
+
+
+class _Reports:
+    """Sends the progress of one run, at most ten times a second; the last report always arrives."""
+
+    def __init__(self, answers: socket.socket, number: int) -> None:
+        self._answers, self._number = answers, number
+        self._sent_at = 0.0
+        self._waiting: Progressed | None = None
+
+    def report(self, done: float, total: float | None, text: str) -> None:
+        report = Progressed(self._number, float(done), None if total is None else float(total), str(text)[:1000])
+        now = time.monotonic()
+        if now - self._sent_at < _REPORT_EVERY:
+            self._waiting = report
+            return
+        self._sent_at, self._waiting = now, None
+        send(self._answers, report)
+
+    def finish(self) -> None:
+        if self._waiting is not None:
+            send(self._answers, self._waiting)
+            self._waiting = None
+
+
+@contextmanager
+def _naming(task: str, what: str) -> Iterator[None]:
+    """Whatever goes wrong in the block is a failure to rebuild *what*."""
+    try:
+        yield
+    except Exception as error:
+        raise UnfitError(NotDecodable(task, what, type(error).__name__, str(error))) from error
+
+
+def _outcome(run: Run, error: BaseException) -> Outcome:
+    if isinstance(error, UnfitError):
+        error.reason.__cause__ = error.__cause__
+        return Outcome(OutcomeKind.NOT_ENCODABLE, exception=error.reason, error=error_info(error.reason))
+    return outcome_of_exception(run.task_name, run.run_id, error)

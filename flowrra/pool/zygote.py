@@ -1,0 +1,290 @@
+"""The template process: forks workers in milliseconds, hears what they write, ends what they leave behind.
+
+One thread, one poll loop, no user code. It ends with the engine: when its control socket or the engine's process does.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import types
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from flowrra.pool.birth import become_worker
+from flowrra.pool.messages import (
+    Boundary,
+    Ended,
+    Fork,
+    Forked,
+    ForkFailed,
+    Message,
+    Output,
+    Preload,
+    Preloaded,
+    Quit,
+    Ready,
+)
+from flowrra.pool.native import adopt_orphans
+from flowrra.pool.output import Listener, Tally
+from flowrra.pool.wire import Receiver, send, send_with
+
+_FORWARD_EVERY = 0.1
+_IDLE = 0.05
+"""Seconds without anything to do before a module is preloaded: meanwhile nobody is heard or forked."""
+_SWEEP_EVERY = 0.005
+_LARGEST = 60 * 1024
+"""Bytes of output in one message."""
+_LAST_SWEEP = 1.0
+
+
+class _Child:
+    """A worker as the zygote sees it."""
+
+    def __init__(self, worker: int, pid: int, pidfd: int, listener: Listener) -> None:
+        self.worker, self.pid, self.pidfd, self.listener = worker, pid, pidfd, listener
+
+
+class Zygote:
+    """The poll loop and what it watches."""
+
+    def __init__(self, control: socket.socket, engine: int) -> None:
+        self._control = control
+        self._orders = Receiver(control, most_fds=3)
+        self._pid = os.getpid()
+        self._children: dict[int, _Child] = {}
+        """By every descriptor that belongs to it: its pidfd and its two pipes."""
+        self._pids: set[int] = set()
+        self._outbox: deque[tuple[Message, tuple[int, ...]]] = deque()
+        self._preloads: deque[str] = deque()
+        self._forward_at: float | None = None
+        self._sweeping = False
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        # Not left to the control socket alone: a process that the user forks keeps the engine's end of it open.
+        self._engine = os.pidfd_open(engine)
+        self._poll.register(self._engine, select.POLLIN)
+
+    def serve(self) -> NoReturn:
+        signal.signal(signal.SIGTERM, lambda *_: self._quit())
+        self._say(Ready(self._pid))
+        while True:
+            ready = self._poll.poll(self._timeout())
+            # Output before endings: a worker's last words are in its pipes when it ends.
+            for fd, _ in ready:
+                child = self._children.get(fd)
+                if child is not None and fd in child.listener.fds:
+                    self._hear(child, fd)
+            for fd, event in ready:
+                if fd == self._engine:
+                    self._quit()
+                elif fd == self._control.fileno() and event & ~select.POLLOUT:
+                    self._obey()
+                elif fd in self._children and fd == self._children[fd].pidfd:
+                    self._bury(self._children[fd])
+            self._do_what_is_due(idle=not ready)
+
+    def _timeout(self) -> float:
+        """Milliseconds to the next thing that is due."""
+        if self._sweeping:
+            return _SWEEP_EVERY * 1000
+        if self._forward_at is not None:
+            return max(0.0, self._forward_at - time.monotonic()) * 1000
+        return _IDLE * 1000 if self._preloads else -1
+
+    def _do_what_is_due(self, *, idle: bool) -> None:
+        if self._forward_at is not None and time.monotonic() >= self._forward_at:
+            self._forward()
+        if self._sweeping:
+            self._sweeping = self._sweep()
+        if self._preloads and idle and self._forward_at is None:
+            self._preload(self._preloads.popleft())
+        self._flush()
+
+    # -- the engine ---------------------------------------------------------------------------------------------
+
+    def _obey(self) -> None:
+        received = self._orders.receive()
+        if received is None:
+            if self._orders.is_closed():
+                self._quit()
+            return
+        message, fds = received
+        if isinstance(message, Fork):
+            self._fork(message.worker, fds)
+        elif isinstance(message, Preload):
+            self._preloads.extend(message.modules)
+        elif isinstance(message, Quit):
+            self._quit()
+
+    def _say(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        self._outbox.append((message, fds))
+
+    def _flush(self) -> None:
+        """Send what the engine has room for. The rest waits here, so that a busy engine never stops the workers."""
+        try:
+            while self._outbox:
+                message, fds = self._outbox[0]
+                if fds:
+                    send_with(self._control, message, fds)
+                else:
+                    send(self._control, message)
+                self._outbox.popleft()
+        except BlockingIOError:
+            self._poll.modify(self._control, select.POLLIN | select.POLLOUT)
+            return
+        except (BrokenPipeError, ConnectionResetError):
+            self._quit()
+        self._poll.modify(self._control, select.POLLIN)
+
+    # -- workers ------------------------------------------------------------------------------------------------
+
+    def _fork(self, worker: int, ends: list[int]) -> None:
+        token, tally = os.urandom(16).hex().encode(), Tally()
+        out, stdout = os.pipe2(os.O_CLOEXEC)
+        err, stderr = os.pipe2(os.O_CLOEXEC)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._say(ForkFailed(worker, f"{type(error).__name__}: {error}"))
+            for fd in (out, err):
+                os.close(fd)
+        else:
+            if pid == 0:
+                become_worker(self._pid, ends, (stdout, stderr), token, tally)
+            self._adopt(worker, pid, Listener(token, out, err, tally))
+        for fd in (stdout, stderr, *ends):
+            os.close(fd)
+
+    def _adopt(self, worker: int, pid: int, listener: Listener) -> None:
+        with suppress(PermissionError, ProcessLookupError):
+            os.setpgid(pid, pid)  # as the worker does itself; whoever comes first
+        child = _Child(worker, pid, os.pidfd_open(pid), listener)
+        self._pids.add(pid)
+        for fd in (child.pidfd, *listener.fds):
+            os.set_blocking(fd, False)
+            self._children[fd] = child
+            self._poll.register(fd, select.POLLIN)
+        self._say(Forked(worker, pid), (child.pidfd,))
+
+    def _bury(self, child: _Child) -> None:
+        """A worker has ended: hear its last words, end its process group, report it."""
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        # Before it is reaped: until then its number cannot belong to anyone else.
+        _signal_group(child.pid)
+        _, status = os.waitpid(child.pid, 0)
+        self._pids.discard(child.pid)
+        for fd in child.listener.fds:
+            while child.listener.read(fd):
+                pass
+        last_words = child.listener.last_words()
+        self._report(child)
+        for stream, data in child.listener.remains():
+            self._say_output(child.worker, stream, data)
+        self._say(Ended(child.worker, os.waitstatus_to_exitcode(status), last_words))
+        self._flush()
+        for fd in (child.pidfd, *child.listener.fds):
+            if self._children.pop(fd, None) is not None:
+                self._poll.unregister(fd)
+        os.close(child.pidfd)
+        child.listener.close()
+        self._sweeping = self._sweep()
+
+    def _sweep(self) -> bool:
+        """End what dead workers left behind. True: there may be more when these have ended.
+
+        A living worker adopts its own orphans, so whoever is a child of this process and no worker belongs to the dead.
+        """
+        left = [pid for pid in _children_of(self._pid) if pid not in self._pids]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, os.WNOHANG)
+        return bool(left)
+
+    # -- output -------------------------------------------------------------------------------------------------
+
+    def _hear(self, child: _Child, fd: int) -> None:
+        if not child.listener.read(fd):
+            # Closed by the worker and all it started; a closed pipe would be ready for ever.
+            self._poll.unregister(fd)
+            del self._children[fd]
+        self._report(child)
+        if self._forward_at is None:
+            self._forward_at = time.monotonic() + _FORWARD_EVERY
+
+    def _report(self, child: _Child) -> None:
+        for number, rest in child.listener.finished():
+            for stream, data in rest:
+                self._say_output(child.worker, stream, data)
+            self._say(Boundary(child.worker, number))
+
+    def _forward(self) -> None:
+        self._forward_at = None
+        for child in set(self._children.values()):
+            for stream, data in child.listener.fresh():
+                self._say_output(child.worker, stream, data)
+
+    def _say_output(self, worker: int, stream: int, data: bytes) -> None:
+        for at in range(0, len(data), _LARGEST):
+            self._say(Output(worker, stream, data[at : at + _LARGEST]))
+
+    # -- the rest -----------------------------------------------------------------------------------------------
+
+    def _preload(self, module: str) -> None:
+        with suppress(Exception):  # a worker that needs it will say what is wrong with it
+            importlib.import_module(module)
+        gc.freeze()
+        self._say(Preloaded(module, len(list(Path("/proc/self/task").iterdir()))))
+
+    def _quit(self) -> NoReturn:
+        for pid in self._pids:
+            _signal_group(pid)
+        self._pids.clear()
+        give_up = time.monotonic() + _LAST_SWEEP
+        while self._sweep() and time.monotonic() < give_up:
+            time.sleep(_SWEEP_EVERY / 5)
+        os._exit(0)
+
+
+def _signal_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # nobody in it any more, or only zombies
+        return
+
+
+def _children_of(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/self/task/{pid}/children").read_text(encoding="ascii").split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        everybody = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [child for child in everybody if _parent_of(child) == pid]
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def main(control: int, engine: int) -> NoReturn:
+    """Run the zygote of the process *engine*, in the interpreter that was started for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    adopt_orphans()
+    sock = socket.socket(fileno=control)
+    sock.settimeout(0)
+    sock.set_inheritable(False)
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    Zygote(sock, engine).serve()

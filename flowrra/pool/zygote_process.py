@@ -1,0 +1,135 @@
+"""The zygote, on the engine's side: the process, its control socket, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from flowrra.errors import WorkerStartFailed
+from flowrra.pool.messages import Message, Quit
+from flowrra.pool.surroundings import with_defaults
+from flowrra.pool.wire import Received, Receiver, send, send_with
+
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[3]); from flowrra.pool.zygote import main; "
+    "del sys.path[0]; main(int(sys.argv[1]), int(sys.argv[2]))"
+)
+_PACKAGE_FOLDER = str(Path(__file__).resolve().parents[2])
+_PATIENCE = 0.4
+"""Seconds a zygote gets to end its workers and itself."""
+_LAST_WORDS = 4096
+
+
+class ZygoteProcess:
+    """One zygote. Raises ``WorkerStartFailed`` if the process cannot even be started."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_message: Callable[[ZygoteProcess], None],
+        on_end: Callable[[ZygoteProcess], None],
+    ) -> None:
+        self.workers: set[int] = set()
+        """Workers it was asked for and that have not been reported as ended."""
+        self.modules: set[str] = set()
+        """Modules it was asked to import."""
+        self.loading: set[str] = set()
+        """Those it has not reported yet."""
+        self.retired = False
+        self._loop = loop
+        self._stderr = os.memfd_create("flowrra-stderr", os.MFD_CLOEXEC)
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(0)
+        self._reports = Receiver(self._control)
+        try:
+            self._process = _start(theirs.fileno(), self._stderr)
+            self._pidfd = os.pidfd_open(self._process.pid)
+        except OSError as error:
+            self._control.close()
+            os.close(self._stderr)
+            raise WorkerStartFailed(f"no worker process can be started: {error}") from error
+        finally:
+            theirs.close()
+        loop.add_reader(self._control, on_message, self)
+        loop.add_reader(self._pidfd, on_end, self)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Never waits. A zygote that has stopped listening is ended: it will be replaced when its end is noticed."""
+        try:
+            if fds:
+                send_with(self._control, message, fds)
+            else:
+                send(self._control, message)
+        except BlockingIOError:
+            self._process.kill()
+        except (BrokenPipeError, ConnectionResetError):  # its end is about to be noticed
+            return
+
+    def read(self) -> Iterator[Received]:
+        while (received := self._reports.receive()) is not None:
+            yield received
+
+    def last_words(self) -> str:
+        """The end of what it wrote to stderr, which is nothing unless something is very wrong."""
+        size = os.fstat(self._stderr).st_size
+        return os.pread(self._stderr, _LAST_WORDS, max(0, size - _LAST_WORDS)).decode(errors="replace")
+
+    def retire(self) -> None:
+        """It has no workers any more and is to end by itself."""
+        self.retired = True
+        self.send(Quit())
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def bury(self) -> None:
+        """After its end, or to bring it about at once: reap it and release everything."""
+        self._loop.remove_reader(self._control)
+        self._loop.remove_reader(self._pidfd)
+        self._process.kill()
+        self._process.wait()
+        self._control.close()
+        os.close(self._pidfd)
+        os.close(self._stderr)
+
+    async def close(self) -> None:
+        """Have it end its workers, what they started, and itself; by force if it takes too long."""
+        self._loop.remove_reader(self._control)
+        gone = self._loop.create_future()
+        self._loop.add_reader(self._pidfd, _resolve, gone)
+        self.send(Quit())
+        try:
+            await asyncio.wait_for(gone, _PATIENCE)
+        except TimeoutError:
+            self._process.kill()
+        finally:
+            self.bury()
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _start(control: int, stderr: int) -> subprocess.Popen[bytes]:
+    # -P keeps the current folder off the path: a user's random.py there must not become the zygote's. A session of its
+    # own keeps it and the workers out of reach of a terminal's and a kernel's interrupts.
+    arguments = [sys.executable, "-P", "-c", _BOOT, str(control), str(os.getpid()), _PACKAGE_FOLDER]
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        pass_fds=(control,),
+        env=with_defaults(os.environ),
+        start_new_session=True,
+    )

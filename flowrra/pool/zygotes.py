@@ -1,0 +1,137 @@
+"""Which zygote forks: one at a time, replaced when it has ended or is no longer fit to fork."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from flowrra import log
+from flowrra.pool import messages as said
+from flowrra.pool.zygote_process import ZygoteProcess
+
+_START_PATIENCE = 30.0
+"""Seconds an interpreter may take to start; only a broken installation takes longer."""
+
+
+class Listener(Protocol):
+    """Who wants to know what becomes of the workers."""
+
+    def worker_forked(self, worker: int, pid: int, pidfd: int | None) -> None:
+        """It runs. *pidfd* is the listener's to close; None if this process had no descriptor left for it."""
+
+    def worker_wrote(self, worker: int, stream: int, data: bytes) -> None: ...
+
+    def run_output_complete(self, worker: int, number: int) -> None: ...
+
+    def worker_ended(self, worker: int, exit_code: int, last_words: str) -> None: ...
+
+    def fork_failed(self, worker: int, reason: str) -> None: ...
+
+    def zygote_ended(self, workers: Sequence[int], last_words: str) -> None:
+        """By itself, and by order of the kernel all its *workers* with it."""
+
+    def better_spares_possible(self) -> None:
+        """Workers forked from now on have more modules."""
+
+
+class Zygotes:
+    """The zygote that forks, and those that only stay until their workers are gone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._current: ZygoteProcess | None = None
+        self._all: set[ZygoteProcess] = set()
+        self._wanted: dict[str, None] = {}
+        """Modules to preload, in the order in which runs imported them."""
+        self._shunned: set[str] = set()
+        """Modules that left a thread behind when preloaded."""
+        self._timers: dict[ZygoteProcess, asyncio.TimerHandle] = {}
+
+    def fork(self, worker: int, ends: Sequence[int]) -> None:
+        """Have a worker forked that gets copies of *ends*. Raises ``WorkerStartFailed`` if there can be no zygote."""
+        zygote = self._living()
+        zygote.workers.add(worker)
+        zygote.send(said.Fork(worker), ends)
+
+    def prefer(self, modules: Sequence[str]) -> None:
+        """Workers have needed *modules*: preload them."""
+        self._wanted.update(dict.fromkeys(modules))
+        if self._current is not None:
+            self._ask_to_preload(self._current)
+
+    async def close(self) -> None:
+        """End them and all their workers; nothing is reported any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        await asyncio.gather(*(zygote.close() for zygote in self._all))
+        self._all.clear()
+        self._current = None
+
+    def _living(self) -> ZygoteProcess:
+        if self._current is None:
+            zygote = self._current = ZygoteProcess(self._loop, self._on_message, self._on_end)
+            self._all.add(zygote)
+            self._timers[zygote] = self._loop.call_later(_START_PATIENCE, zygote.kill)
+            self._ask_to_preload(zygote)
+        return self._current
+
+    def _on_message(self, zygote: ZygoteProcess) -> None:
+        for message, fds in zygote.read():
+            match message:
+                case said.Ready():
+                    self._timers.pop(zygote).cancel()
+                case said.Forked(worker, pid):
+                    self._listener.worker_forked(worker, pid, fds[0] if fds else None)
+                case said.Output(worker, stream, data):
+                    self._listener.worker_wrote(worker, stream, data)
+                case said.Boundary(worker, number):
+                    self._listener.run_output_complete(worker, number)
+                case said.Ended(worker, exit_code, last_words):
+                    zygote.workers.discard(worker)
+                    self._listener.worker_ended(worker, exit_code, last_words.decode(errors="replace"))
+                    self._retire_if_idle(zygote)
+                case said.ForkFailed(worker, reason):
+                    zygote.workers.discard(worker)
+                    self._listener.fork_failed(worker, reason)
+                case said.Preloaded(module, threads):
+                    self._preloaded(zygote, module, threads)
+
+    def _on_end(self, zygote: ZygoteProcess) -> None:
+        self._on_message(zygote)
+        self._all.discard(zygote)
+        never_ready = self._timers.pop(zygote, None)
+        if never_ready is not None:
+            never_ready.cancel()
+        if self._current is zygote:
+            self._current = None
+        words = zygote.last_words() or ("the interpreter did not come up" if never_ready is not None else "")
+        zygote.bury()
+        if not zygote.retired:
+            log.pool.warning("the process that starts workers (pid %d) has ended; it is replaced", zygote.pid)
+            self._listener.zygote_ended(sorted(zygote.workers), words)
+
+    def _retire_if_idle(self, zygote: ZygoteProcess) -> None:
+        if zygote is not self._current and not zygote.workers:
+            zygote.retire()
+
+    def _ask_to_preload(self, zygote: ZygoteProcess) -> None:
+        new = tuple(name for name in self._wanted if name not in self._shunned and name not in zygote.modules)
+        if new:
+            zygote.modules.update(new)
+            zygote.loading.update(new)
+            zygote.send(said.Preload(new))
+
+    def _preloaded(self, zygote: ZygoteProcess, module: str, threads: int) -> None:
+        zygote.loading.discard(module)
+        if zygote is not self._current:
+            return
+        if threads > 1:
+            # Forking beside other threads may copy locks that nobody will ever release. It forks no more.
+            self._shunned.add(module)
+            self._current = None
+            log.pool.info("%s leaves a thread behind when imported; workers import it themselves", module)
+            self._retire_if_idle(zygote)
+        if self._current is None or not zygote.loading:
+            self._listener.better_spares_possible()

@@ -1,0 +1,129 @@
+"""A CPU executor with a recording sink in place of the engine, for tests that need real worker processes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from flowrra.core.records import Outcome
+from flowrra.core.statuses import StopReason
+from flowrra.executors.cpu import CpuExecutor
+from flowrra.interfaces import Attempt, Call
+
+PATIENCE = 20.0
+
+
+class RecordingSink:
+    """Keeps what an executor reports, checks its order, and wakes whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.workers: dict[str, str | None] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self.given_back: list[Attempt] = []
+        self.progress: list[tuple[str, float, float | None, str]] = []
+        self.texts: dict[tuple[str, str], str] = {}
+        self.on_room: Callable[[], None] = lambda: None
+        self._changed = asyncio.Event()
+
+    def started(self, attempt: Attempt, worker: str | None) -> None:
+        assert attempt.run_id not in self.workers
+        assert attempt.run_id not in self.outcomes
+        self.workers[attempt.run_id] = worker
+        self._changed.set()
+
+    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
+        assert attempt.run_id not in self.outcomes
+        self.outcomes[attempt.run_id] = outcome
+        self._changed.set()
+        self.on_room()
+
+    def returned(self, attempt: Attempt) -> None:
+        assert attempt.run_id not in self.workers
+        self.given_back.append(attempt)
+        self._changed.set()
+
+    def released(self, attempt: Attempt) -> None:
+        raise AssertionError("a process can always be stopped")
+
+    def progressed(self, run_id: str, done: float, total: float | None, message: str) -> None:
+        self.progress.append((run_id, done, total, message))
+        self._changed.set()
+
+    def logged(self, run_id: str, stream: str, text: str) -> None:
+        self.texts[run_id, stream] = self.texts.get((run_id, stream), "") + text
+        self._changed.set()
+
+    def room_changed(self) -> None:
+        self.on_room()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until *condition* holds; looked at after each report."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class Pool:
+    """Submits functions the way the engine does: encode, begin when there is room, take what was returned again."""
+
+    def __init__(self, executor: CpuExecutor, sink: RecordingSink) -> None:
+        self.executor, self.sink = executor, sink
+        self._ids = itertools.count(1)
+        self._waiting: list[Attempt] = []
+        sink.on_room = self.fill
+
+    def attempt(self, function: Callable[..., Any], /, *args: Any, priority: int = 0, **kwargs: Any) -> Attempt:
+        name = getattr(function, "__name__", "task")
+        encoded = self.executor.encode(Call(name, function, args, kwargs))
+        number = next(self._ids)
+        return Attempt(f"run-{number}", 1, name, priority, number, encoded)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, priority: int = 0, **kwargs: Any) -> Attempt:
+        attempt = self.attempt(function, *args, priority=priority, **kwargs)
+        self._waiting.append(attempt)
+        self.fill()
+        return attempt
+
+    def fill(self) -> None:
+        while self._waiting and self.executor.room() > 0:
+            self.executor.begin(self._waiting.pop(0))
+
+    def take_again(self) -> None:
+        """Put what was returned back in line, at its place."""
+        self._waiting[:0] = self.sink.given_back
+        self.sink.given_back.clear()
+        self.fill()
+
+    def stop(self, attempt: Attempt) -> None:
+        self.executor.stop(attempt, StopReason.CANCEL)
+
+    async def outcome(self, attempt: Attempt) -> Outcome:
+        await self.sink.until(lambda: attempt.run_id in self.sink.outcomes)
+        return self.sink.outcomes[attempt.run_id]
+
+    async def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Its value; raises what it raised."""
+        outcome = await self.outcome(self.submit(function, *args, **kwargs))
+        if outcome.exception is not None:
+            raise outcome.exception
+        return outcome.value
+
+    async def started(self, attempt: Attempt) -> None:
+        await self.sink.until(lambda: attempt.run_id in self.sink.workers)
+
+    def text(self, attempt: Attempt, stream: str = "stdout") -> str:
+        return self.sink.texts.get((attempt.run_id, stream), "")
+
+
+@asynccontextmanager
+async def pool(workers: int = 2) -> AsyncIterator[Pool]:
+    executor, sink = CpuExecutor(workers), RecordingSink()
+    await executor.start(sink)
+    try:
+        yield Pool(executor, sink)
+    finally:
+        await executor.close()

@@ -1,0 +1,45 @@
+"""Tasks that go wrong. Workers import this module, so it imports next to nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+
+def crash(_: int = 0) -> None:
+    os._exit(3)
+
+
+def segfault(_: int = 0) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def null_pointer() -> None:
+    import ctypes
+
+    print("about to crash", file=sys.stderr)
+    ctypes.string_at(0)
+
+
+def never_return(_: int = 0) -> None:
+    while True:
+        time.sleep(60)
+
+
+def unpicklable(_: int = 0) -> Any:
+    import threading
+
+    return threading.Lock()
+
+
+def work(n: int) -> int:
+    time.sleep(0.01)
+    return n * n
+
+
+def talk(n: int) -> int:
+    print("run", n)
+    return n * n

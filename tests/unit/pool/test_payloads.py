@@ -1,0 +1,139 @@
+"""Values to bytes: which pickle, where the bytes go, and that what arrives is a private copy."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict, namedtuple
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowrra.pool import messages, payloads, segments
+from flowrra.pool.codec import encode_value, kind_of
+from flowrra.pool.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Payload, arrived, load
+from flowrra.pool.segments import ALIGNMENT, Segment, layout, map_segment
+
+Pair = namedtuple("Pair", "a b")
+
+
+class Number(int):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (1, BUILTIN),
+        (None, BUILTIN),
+        ([1, "a", {2.5: (b"x", {3})}, frozenset({4})], BUILTIN),
+        (np.zeros(3), PLAIN),
+        ({"a": [np.float64(1)]}, PLAIN),
+        (np.array([object()]), CLOUD),
+        (Number(1), CLOUD),
+        (Pair(1, 2), CLOUD),
+        (OrderedDict(a=1), CLOUD),
+        (len, CLOUD),
+        (list(range(1000)), CLOUD),
+    ],
+)
+def test_plain_pickle_is_used_only_where_it_means_the_same_everywhere(value: Any, kind: int) -> None:
+    assert kind_of(value) == kind
+
+
+def received(payload: Payload) -> Any:
+    if payload.segment is None:
+        return load(payload.head, [])
+    fd = payload.segment.descriptor()
+    try:
+        return load(payload.head, arrived(fd, payload.table))
+    finally:
+        os.close(fd)
+
+
+def test_small_values_travel_in_the_message_and_large_ones_in_shared_memory() -> None:
+    assert encode_value(b"x" * 100).segment is None
+    assert encode_value(np.zeros(100)).segment is None
+    large = encode_value(b"x" * 2 * INLINE)
+    assert large.head == b""
+    assert received(large) == b"x" * 2 * INLINE
+    both = encode_value([b"y" * 2 * INLINE, np.ones(10_000)])
+    assert len(both.table) == 2
+    text, array = received(both)
+    assert text == b"y" * 2 * INLINE
+    np.testing.assert_array_equal(array, np.ones(10_000))
+
+
+def test_what_arrives_can_be_written_to_and_nobody_else_sees_it() -> None:
+    payload = encode_value(np.zeros(10_000))
+    first, second = received(payload), received(payload)
+    first += 1
+    assert second.sum() == 0
+    assert received(payload).sum() == 0
+
+
+def test_a_value_of_very_many_buffers_still_fits_into_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payloads, "OUT_OF_BAND", 8)
+    arrays = [np.full(4, n) for n in range(3000)]
+    payload = encode_value(arrays)
+    assert len(payload.table) <= 1 + payloads.MOST_BUFFERS
+    np.testing.assert_array_equal(received(payload), arrays)
+
+
+def test_a_mapping_outlives_its_descriptor_and_its_segment() -> None:
+    payload = encode_value(np.arange(10_000))
+    array = received(payload)
+    del payload
+    assert array.sum() == sum(range(10_000))
+
+
+def test_a_segment_cannot_be_written_to() -> None:
+    segment = Segment([memoryview(b"content" * 1000)])
+    fd = segment.descriptor()
+    try:
+        with pytest.raises(PermissionError):
+            os.write(fd, b"other")
+    finally:
+        os.close(fd)
+
+
+def test_descriptors_are_not_used_up_by_segments_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "_most_open", lambda: 0)
+    before = len(os.listdir("/proc/self/fd"))
+    kept = [encode_value(np.full(10_000, n)) for n in range(20)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert [received(payload)[0] for payload in kept] == list(range(20))
+
+
+def test_a_lost_descriptor_is_an_error_that_says_so() -> None:
+    with pytest.raises(OSError, match="too many open files"):
+        arrived(None, ((0, 10),))
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=8))
+def test_parts_come_back_as_they_were_and_aligned(parts: list[bytes]) -> None:
+    segment = Segment([memoryview(part) for part in parts])
+    fd = segment.descriptor()
+    try:
+        assert [bytes(part) for part in map_segment(fd, segment.table)] == parts
+    finally:
+        os.close(fd)
+    assert all(offset % ALIGNMENT == 0 for offset, _ in layout([len(part) for part in parts]))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.Quit(),
+        messages.Ended(3, -9, b"tail"),
+        messages.Run(1, "id", 2, "name", None, b"digest", b"", 4, 0, b"head", ((0, 5), (64, 7))),
+        messages.Answer(1, 2, "returned", False, True, 0.5, ("numpy",), 0, b"", ()),
+        messages.Supply(b"digest", True, (("file", "text"),), 2, b"head", ()),
+    ],
+)
+def test_messages_survive_the_journey(message: messages.Message) -> None:
+    again = messages.unpack(memoryview(messages.pack(message)))
+    assert again == message
+    assert type(again) is type(message)
