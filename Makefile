@@ -42,7 +42,7 @@ lint: $(READY)  ## Check style, formatting, types and the direction of imports.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-cache
 
 bench: $(READY)  ## Compare with the libraries one would otherwise use.
 	@$(BIN)/python tests/benchmarks/run.py

@@ -138,7 +138,12 @@ class Flowrra:
     ) -> Batch[R]: ...
     @overload
     async def map(
-        self, task: Callable[..., Coroutine[Any, Any, R]], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any
+        self,
+        task: Callable[..., Coroutine[Any, Any, R]],
+        items: Iterable[Any],
+        /,
+        *more: Iterable[Any],
+        **constants: Any,
     ) -> Batch[R]: ...
     @overload
     async def map(

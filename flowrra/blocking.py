@@ -51,10 +51,17 @@ class Blocking:
     def map(self, task: Task[..., R], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any) -> Batch[R]: ...
     @overload
     def map(
-        self, task: Callable[..., Coroutine[Any, Any, R]], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any
+        self,
+        task: Callable[..., Coroutine[Any, Any, R]],
+        items: Iterable[Any],
+        /,
+        *more: Iterable[Any],
+        **constants: Any,
     ) -> Batch[R]: ...
     @overload
-    def map(self, task: Callable[..., R], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any) -> Batch[R]: ...
+    def map(
+        self, task: Callable[..., R], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any
+    ) -> Batch[R]: ...
     def map(
         self, task: Callable[..., Any], items: Iterable[Any], /, *more: Iterable[Any], **constants: Any
     ) -> Batch[Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from flowrra.errors import InvalidOption
+from flowrra.functions import CPU, IO, THREADS
 from flowrra.interfaces import Executor, ResultBackend
 from flowrra.options import check_positive_count, unknown_option
 
@@ -88,6 +89,8 @@ def _io_loop(name: str, value: object) -> IoLoop:
 def _executors(name: str, value: object) -> Mapping[str, Executor]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InvalidOption(f"{name} must be a mapping of names to executors, not {value!r}")
+    for taken in {IO, CPU, THREADS}.intersection(value):
+        raise InvalidOption(f"{name}: the executor name {taken!r} is taken; give yours another one")
     return dict(value)
 
 

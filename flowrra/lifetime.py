@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import warnings
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
 
 from flowrra.clock import Clock
 from flowrra.config import Settings
@@ -29,6 +30,21 @@ class RunsGivenUp(UserWarning):
     """An app was left or stopped before all of its runs were done; the message names them."""
 
 
+class Parts(NamedTuple):
+    """What an app keeps from one start to the next."""
+
+    settings: Settings
+    backend: ResultBackend
+    dispatcher: Dispatcher
+    clock: Clock
+
+    async def start_engine(self, io_loop: asyncio.AbstractEventLoop | None) -> Engine:
+        """Start an engine on the running loop, with coroutine tasks in *io_loop*, or with None in the same."""
+        engine = Engine(make_executors(self.settings, io_loop), self.backend, self.dispatcher, self.clock)
+        await engine.start()
+        return engine
+
+
 class Lifetime:
     """A running engine with the threads that were made for it."""
 
@@ -42,59 +58,24 @@ class Lifetime:
         self._hurry = asyncio.Event()
 
     @classmethod
-    async def on_this_loop(
-        cls,
-        settings: Settings,
-        backend: ResultBackend,
-        dispatcher: Dispatcher,
-        clock: Clock,
-        left: Callable[[], None],
-    ) -> Lifetime:
+    async def on_this_loop(cls, parts: Parts, left: Callable[[], None]) -> Lifetime:
         """Start on the running loop; coroutine tasks share it unless the settings say otherwise.
 
         *left* is called when it takes no more runs.
         """
-        io_thread = LoopThread("flowrra-io") if settings.io_loop == "own" else None
-        io_loop = settings.io_loop if isinstance(settings.io_loop, asyncio.AbstractEventLoop) else None
-        executors = make_executors(settings, io_thread.loop if io_thread else io_loop)
-        threads = [io_thread] if io_thread else []
-        engine = Engine(executors, backend, dispatcher, clock)
-        try:
-            await engine.start()
-        except BaseException:
-            for thread in threads:
-                thread.close()
-            raise
-        return cls(engine, threads, left)
+        with _closed_on_error() as threads:
+            io_loop = _io_loop(parts.settings, None, threads)
+            return cls(await parts.start_engine(io_loop), threads, left)
 
     @classmethod
     def on_a_thread(
-        cls,
-        settings: Settings,
-        backend: ResultBackend,
-        dispatcher: Dispatcher,
-        clock: Clock,
-        left: Callable[[], None],
-        host_loop: asyncio.AbstractEventLoop | None,
+        cls, parts: Parts, left: Callable[[], None], host_loop: asyncio.AbstractEventLoop | None
     ) -> Lifetime:
         """Start on a thread of its own; coroutine tasks run in *host_loop*, or on a second thread."""
-        io_loop = settings.io_loop if isinstance(settings.io_loop, asyncio.AbstractEventLoop) else host_loop
-        io_thread = LoopThread("flowrra-io") if io_loop is None or settings.io_loop == "own" else None
-        executors = make_executors(settings, io_thread.loop if io_thread else io_loop)
-        engine_thread = LoopThread("flowrra-engine")
-        threads = [engine_thread, io_thread] if io_thread else [engine_thread]
-
-        async def start() -> Engine:
-            engine = Engine(executors, backend, dispatcher, clock)
-            await engine.start()
-            return engine
-
-        try:
-            return cls(call_in(engine_thread.loop, start(), "starting the app"), threads, left)
-        except BaseException:
-            for thread in threads:
-                thread.close()
-            raise
+        with _closed_on_error() as threads:
+            io_loop = _io_loop(parts.settings, host_loop, threads) or _added(threads, "flowrra-io")
+            engine_loop = _added(threads, "flowrra-engine")
+            return cls(call_in(engine_loop, parts.start_engine(io_loop), "starting the app"), threads, left)
 
     def call(self, coroutine: Coroutine[Any, Any, T], what: str) -> T:
         """Run *coroutine* on the engine's loop and block until it is done. Raises ``WouldDeadlock`` on its thread."""
@@ -168,6 +149,36 @@ class Lifetime:
     def _join(self) -> None:
         for thread in self._threads:
             thread.join()
+
+
+@contextmanager
+def _closed_on_error() -> Iterator[list[LoopThread]]:
+    """Threads that are added in the block end again if it raises."""
+    threads: list[LoopThread] = []
+    try:
+        yield threads
+    except BaseException:
+        for thread in threads:
+            thread.close()
+        raise
+
+
+def _io_loop(
+    settings: Settings, shared: asyncio.AbstractEventLoop | None, threads: list[LoopThread]
+) -> asyncio.AbstractEventLoop | None:
+    """Where the settings want coroutine tasks; *shared* if they leave it to the caller."""
+    match settings.io_loop:
+        case "caller":
+            return shared
+        case "own":
+            return _added(threads, "flowrra-io")
+        case loop:
+            return loop
+
+
+def _added(threads: list[LoopThread], name: str) -> asyncio.AbstractEventLoop:
+    threads.append(LoopThread(name))
+    return threads[-1].loop
 
 
 def warn_of(given_up: Sequence[Run]) -> None:

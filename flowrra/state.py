@@ -15,7 +15,7 @@ from flowrra.errors import AppNotRunning, WouldDeadlock
 from flowrra.events import Dispatcher
 from flowrra.hosting import current_host
 from flowrra.interfaces import ResultBackend
-from flowrra.lifetime import Lifetime
+from flowrra.lifetime import Lifetime, Parts
 from flowrra.wiring import make_backend
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class AppState:
         """Start on the running loop, unless it runs already."""
         async with self._entering:
             if self.life is None:
-                self._life = await Lifetime.on_this_loop(*self._parts())
+                self._life = await Lifetime.on_this_loop(self._parts(), self._left)
 
     def start_on_a_thread(self, host_loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Start on a thread of its own, unless it runs already; coroutines run in *host_loop* or on a second thread."""
@@ -70,7 +70,7 @@ class AppState:
     def start_locked(self, host_loop: asyncio.AbstractEventLoop | None) -> None:
         """:meth:`start_on_a_thread` for who holds the lock."""
         if self.life is None:
-            self._life = Lifetime.on_a_thread(*self._parts(), host_loop)
+            self._life = Lifetime.on_a_thread(self._parts(), self._left, host_loop)
 
     async def stop(self, *, drain: bool, timeout: float | None) -> None:
         """End it; see :meth:`Flowrra.stop`. A stop that is under way is waited for, and hurried unless *drain*."""
@@ -97,8 +97,8 @@ class AppState:
         # The app is not running: there are records to be read, or there is an error to be raised.
         return asyncio.run(coroutine)
 
-    def _parts(self) -> tuple[Settings, ResultBackend, Dispatcher, Clock, Callable[[], None]]:
-        return self.settings, self.backend, self.dispatcher, self.clock, self._left
+    def _parts(self) -> Parts:
+        return Parts(self.settings, self.backend, self.dispatcher, self.clock)
 
     def _left(self) -> None:
         self._life = None

@@ -6,7 +6,6 @@ import asyncio
 
 from flowrra.backends.memory import MemoryBackend
 from flowrra.config import Settings
-from flowrra.errors import InvalidOption
 from flowrra.executors.aio import AioExecutor
 from flowrra.executors.cpu import CpuExecutor
 from flowrra.executors.threads import ThreadExecutor
@@ -22,15 +21,11 @@ def make_backend(settings: Settings) -> ResultBackend:
 def make_executors(settings: Settings, io_loop: asyncio.AbstractEventLoop | None) -> dict[str, Executor]:
     """The executors of an app, not yet started; *io_loop* None: coroutine tasks share the engine's loop.
 
-    The pool's processes are started when its first run comes. Raises ``InvalidOption`` for a name that is taken.
+    The pool's processes are started when its first run comes.
     """
-    executors: dict[str, Executor] = {
+    return {
         IO: AioExecutor(settings.io_concurrency, io_loop),
         THREADS: ThreadExecutor(settings.io_threads),
         CPU: CpuExecutor(settings.cpu_workers),
+        **settings.executors,
     }
-    for name, executor in settings.executors.items():
-        if name in executors:
-            raise InvalidOption(f"the executor name {name!r} is taken; give yours another one")
-        executors[name] = executor
-    return executors

@@ -63,6 +63,7 @@ class Engine:
         except BaseException:
             for executor in reversed(started):
                 await executor.close()
+            await self._saver.close()
             raise
 
     # -- from any thread

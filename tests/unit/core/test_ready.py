@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from flowrra.core.ready import ReadyQueue
+
+
+class AgainstASortedList(RuleBasedStateMachine):
+    """The model: a list of (priority, seq, run, due), sorted when something is taken out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = ReadyQueue()
+        self.model: dict[str, tuple[int, int, float | None]] = {}
+        self.now = 0.0
+        self.seq = 0
+
+    @rule(run=st.integers(0, 12), priority=st.integers(-2, 2), due=st.none() | st.floats(0, 20))
+    def push(self, run: int, priority: int, due: float | None) -> None:
+        self.seq += 1
+        self.model[f"r{run}"] = priority, self.seq, None if due is None else self.now + due
+        self.queue.push(f"r{run}", priority, self.seq, self.model[f"r{run}"][2])
+
+    @rule(run=st.integers(0, 12))
+    def discard(self, run: int) -> None:
+        assert self.queue.discard(f"r{run}") == (self.model.pop(f"r{run}", None) is not None)
+
+    @rule(seconds=st.floats(0, 10))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        # A queue that has been looked at regards the ripe ones as ready for good.
+        self.queue.peek(self.now)
+        self.model = {r: (p, s, None if d is not None and d <= self.now else d) for r, (p, s, d) in self.model.items()}
+
+    @precondition(lambda self: self.model)
+    @rule()
+    def pop(self) -> None:
+        ready = [(-p, s, run) for run, (p, s, due) in self.model.items() if due is None or due <= self.now]
+        expected = min(ready)[2] if ready else None
+        assert self.queue.pop(self.now) == expected
+        if expected is not None:
+            del self.model[expected]
+
+    @invariant()
+    def knows_what_it_holds(self) -> None:
+        assert len(self.queue) == len(self.model)
+        assert set(self.queue) == set(self.model)
+        assert all(run in self.queue for run in self.model)
+
+    @invariant()
+    def knows_what_is_delayed_and_until_when(self) -> None:
+        delayed = {run: due for run, (_, _, due) in self.model.items() if due is not None and due > self.now}
+        ripe = {run for run, (_, _, due) in self.model.items() if due is not None and due <= self.now}
+        assert set(self.queue.delayed()) - ripe == set(delayed)
+        if not ripe:
+            assert self.queue.next_due() == min(delayed.values(), default=None)
+
+
+TestAgainstASortedList = AgainstASortedList.TestCase
+TestAgainstASortedList.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+@given(st.lists(st.integers(-3, 3), max_size=40))
+def test_larger_priorities_go_first_and_equals_in_order_of_entry(priorities: list[int]) -> None:
+    queue = ReadyQueue()
+    for seq, priority in enumerate(priorities):
+        queue.push(str(seq), priority, seq)
+    served = [queue.pop(0.0) for _ in priorities]
+    assert served == [str(seq) for seq, _ in sorted(enumerate(priorities), key=lambda pair: (-pair[1], pair[0]))]
+    assert queue.pop(0.0) is None
+
+
+def test_a_delayed_run_takes_its_own_place_when_its_time_has_come() -> None:
+    queue = ReadyQueue()
+    queue.push("late", 0, 1, due=5.0)
+    queue.push("soon", 0, 2)
+    queue.push("other", 0, 3)
+    assert queue.pop(4.9) == "soon"
+    assert queue.pop(5.0) == "late"
+    assert queue.pop(5.0) == "other"
+
+
+def test_a_run_that_is_pushed_again_moves() -> None:
+    queue = ReadyQueue()
+    queue.push("a", 0, 1)
+    queue.push("b", 0, 2)
+    queue.push("a", 0, 3)
+    assert [queue.pop(0), queue.pop(0), queue.pop(0)] == ["b", "a", None]
+
+
+def test_a_run_moved_from_ready_to_delayed_is_not_served_early() -> None:
+    queue = ReadyQueue()
+    queue.push("a", 0, 1)
+    queue.push("a", 0, 1, due=9.0)
+    assert queue.pop(8.0) is None
+    assert queue.pop(9.0) == "a"
+
+
+def test_filling_and_discarding_over_and_over_does_not_grow_it() -> None:
+    queue = ReadyQueue()
+    for round_ in range(100):
+        for number in range(100):
+            queue.push(f"{round_}-{number}", 0, number, due=1.0 if number % 2 else None)
+        for number in range(100):
+            queue.discard(f"{round_}-{number}")
+    held = len(queue._ready) + len(queue._delayed)  # noqa: SLF001 - growth that no method shows is what is tested
+    assert held <= 300
