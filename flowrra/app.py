@@ -21,7 +21,8 @@ from flowrra.functions import check_function, is_coroutine_function, name_of
 from flowrra.handle import TaskHandle, sources
 from flowrra.hosting import current_host
 from flowrra.interfaces import Executor, ResultBackend
-from flowrra.options import Options, TaskOptions
+from flowrra.lifetime import warn_of
+from flowrra.options import Options, TaskOptions, unknown_option
 from flowrra.pool.cores import available_cores
 from flowrra.portal import await_in
 from flowrra.registry import Registry
@@ -99,6 +100,8 @@ class Flowrra:
         ``async def`` runs in an event loop, ``def`` on a daemon thread, ``def`` with ``cpu_bound=True`` in a worker
         process. Raises ``InvalidTask`` (a ``TypeError``), ``UnknownOption``, ``InvalidOption`` or ``DuplicateTask``.
         """
+        for option in options.keys() - TaskOptions.__annotations__.keys():
+            raise unknown_option(option, TaskOptions.__annotations__)
         checked = Options().updated(options)
         chosen = None if name is None else checked_name(name)
 
@@ -295,7 +298,7 @@ class Flowrra:
         With *drain* what is queued, running or retrying is waited for, at most *timeout* seconds; a warning names what
         was given up. Without, everything is cancelled. When the drain is over submitting raises ``AppNotRunning``.
         """
-        await self._state.stop(drain=drain, timeout=timeout)
+        warn_of(await self._state.stop(drain=drain, timeout=timeout))
 
     async def __aenter__(self) -> Self:
         joined = self.running
@@ -308,9 +311,9 @@ class Flowrra:
     ) -> None:
         runs, life = open_blocks.pop(self._submitter), self._state.life
         if runs is None:
-            await self.stop(drain=kind is None)
+            warn_of(await self._state.stop(drain=kind is None, timeout=None))
         elif life is not None:
-            await await_in(life.engine.loop, life.leave_block(runs, cancel=kind is not None))
+            warn_of(await await_in(life.engine.loop, life.leave_block(runs, cancel=kind is not None)))
 
     def __enter__(self) -> Self:
         joined = self.running
@@ -325,9 +328,9 @@ class Flowrra:
     ) -> None:
         runs, life = open_blocks.pop(self._submitter), self._state.life
         if runs is None:
-            self._state.stop_blocking(drain=kind is None, timeout=None)
+            warn_of(self._state.stop_blocking(drain=kind is None, timeout=None))
         elif life is not None:
-            life.call(life.leave_block(runs, cancel=kind is not None), "leaving the app")
+            warn_of(life.call(life.leave_block(runs, cancel=kind is not None), "leaving the app"))
 
     def _start_on_a_thread(self) -> None:
         if current_host() is None:

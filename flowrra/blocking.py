@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from flowrra.batch import Batch
 from flowrra.core.statuses import Status
 from flowrra.handle import TaskHandle
+from flowrra.lifetime import warn_of
 from flowrra.results import TaskResult
 from flowrra.state import AppState
 from flowrra.task import Task
@@ -33,7 +34,7 @@ class Blocking:
 
     def stop(self, *, drain: bool = True, timeout: float | None = None) -> None:
         """See :meth:`Flowrra.stop`."""
-        self._state.stop_blocking(drain=drain, timeout=timeout)
+        warn_of(self._state.stop_blocking(drain=drain, timeout=timeout))
 
     @overload
     def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...

@@ -111,3 +111,5 @@ class Dispatcher:
                 call(*args)
             except BaseException:  # noqa: BLE001 - whatever user code raises, the calls after it must still be made
                 log.events.exception("a callback failed: %r", call)
+            # Otherwise the last call's objects live on while the thread waits for the next one.
+            del item, call, args

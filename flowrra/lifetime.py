@@ -50,8 +50,8 @@ class Lifetime:
 
     def __init__(self, engine: Engine, threads: Sequence[LoopThread], left: Callable[[], None]) -> None:
         self.engine = engine
-        self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-        """Done when everything is released."""
+        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._given_up: list[Run] = []
         self._left = left
         self._threads = threads
         self._ending: asyncio.Task[None] | None = None
@@ -81,16 +81,20 @@ class Lifetime:
         """Run *coroutine* on the engine's loop and block until it is done. Raises ``WouldDeadlock`` on its thread."""
         return call_in(self.engine.loop, coroutine, what, pump=self._needs_host())
 
-    def block_until_ended(self) -> None:
-        """Block until a stop that was requested is through."""
+    def block_until_ended(self) -> list[Run]:
+        """Block until a stop that was requested is through; returns what it gave up although it was to drain.
+
+        Only the first who asks is told, so that it is said once.
+        """
         if self.engine.on_loop:
             raise WouldDeadlock("stopping the app")
-        block_on(self.ended, pump=self._needs_host())
+        block_on(self._ended, pump=self._needs_host())
         self._join()
+        return self._take_given_up()
 
-    async def until_ended(self) -> None:
-        """Wait, in any loop, until a stop that was requested is through. Cancelled, it hurries that and raises then."""
-        ended = asyncio.wrap_future(self.ended)
+    async def until_ended(self) -> list[Run]:
+        """:meth:`block_until_ended` for any loop. Cancelled, it hurries the stop, and raises when that is through."""
+        ended = asyncio.wrap_future(self._ended)
         try:
             await asyncio.shield(ended)
         except asyncio.CancelledError:
@@ -99,18 +103,22 @@ class Lifetime:
             raise
         finally:
             self._join()
+        return self._take_given_up()
 
     def request_stop(self, *, drain: bool, timeout: float | None = None) -> None:
         """Begin to stop, from any thread; without *drain* also hurries a stop that is draining. May be repeated."""
         self.engine.call(self._stop, drain, timeout)
 
-    async def leave_block(self, runs: list[Run], *, cancel: bool) -> None:
-        """End a block that joined the running app: wait for what it submitted, or with *cancel* end that."""
+    async def leave_block(self, runs: list[Run], *, cancel: bool) -> list[Run]:
+        """End a block that joined the running app: wait for what it submitted, or with *cancel* end that.
+
+        Returns the runs that could not begin and were cancelled for that.
+        """
         if cancel:
             self.engine.request_stop(runs, StopReason.CANCEL, "the block that submitted it raised")
         held = self.engine.give_up_held(runs)
         await self.engine.until_over(runs)
-        warn_of(held)
+        return held
 
     def _stop(self, drain: bool, timeout: float | None) -> None:  # noqa: FBT001 - called through the engine's inbox
         if not drain:
@@ -128,11 +136,10 @@ class Lifetime:
         finally:
             self._left()
             given_up += await self.engine.stop()
+            self._given_up = given_up if drain else []
             for thread in self._threads:
                 thread.close()
-            self.ended.set_result(None)
-        if drain:
-            warn_of(given_up)
+            self._ended.set_result(None)
 
     async def _drained_or_hurried(self, timeout: float | None) -> None:
         waits = [asyncio.create_task(self.engine.until_over()), asyncio.create_task(self._hurry.wait())]
@@ -141,6 +148,10 @@ class Lifetime:
         finally:
             for wait in waits:
                 wait.cancel()
+
+    def _take_given_up(self) -> list[Run]:
+        given_up, self._given_up = self._given_up, []
+        return given_up
 
     def _needs_host(self) -> bool:
         host = current_host()
@@ -182,7 +193,10 @@ def _added(threads: list[LoopThread], name: str) -> asyncio.AbstractEventLoop:
 
 
 def warn_of(given_up: Sequence[Run]) -> None:
-    """Warn about runs that were cancelled by the end of an app, or of a block, although it was to drain."""
+    """Warn about runs that were cancelled by the end of an app, or of a block, although it was to drain.
+
+    Called by the method that the user has called, so that the warning points at the user's line.
+    """
     if not given_up:
         return
     shown = ", ".join(f"{run.id} ({run.record.submission.task_name})" for run in given_up[:NAMED_IN_WARNING])
@@ -192,5 +206,5 @@ def warn_of(given_up: Sequence[Run]) -> None:
         f"{len(given_up)} runs were cancelled because the app was left or stopped, {not_begun} of them paused, not yet "
         f"due or still waiting: {shown}{more}",
         RunsGivenUp,
-        stacklevel=2,
+        stacklevel=3,
     )

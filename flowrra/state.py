@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from flowrra.clock import Clock, SystemClock
 from flowrra.config import Settings
 from flowrra.engine.engine import Engine
+from flowrra.engine.run import Run
 from flowrra.engine.waiters import running_loop
 from flowrra.errors import AppNotRunning, WouldDeadlock
 from flowrra.events import Dispatcher
@@ -72,19 +73,24 @@ class AppState:
         if self.life is None:
             self._life = Lifetime.on_a_thread(self._parts(), self._left, host_loop)
 
-    async def stop(self, *, drain: bool, timeout: float | None) -> None:
-        """End it; see :meth:`Flowrra.stop`. A stop that is under way is waited for, and hurried unless *drain*."""
-        life = self.life
-        if life is not None:
-            life.request_stop(drain=drain, timeout=timeout)
-            await life.until_ended()
+    async def stop(self, *, drain: bool, timeout: float | None) -> list[Run]:
+        """End it; see :meth:`Flowrra.stop`. A stop that is under way is waited for, and hurried unless *drain*.
 
-    def stop_blocking(self, *, drain: bool, timeout: float | None) -> None:
+        Returns the runs that were given up although it was to drain.
+        """
+        life = self.life
+        if life is None:
+            return []
+        life.request_stop(drain=drain, timeout=timeout)
+        return await life.until_ended()
+
+    def stop_blocking(self, *, drain: bool, timeout: float | None) -> list[Run]:
         """:meth:`stop` for code without a loop. An interrupt ends the wait, while the stop goes on."""
         life = self.life
-        if life is not None:
-            life.request_stop(drain=drain, timeout=timeout)
-            life.block_until_ended()
+        if life is None:
+            return []
+        life.request_stop(drain=drain, timeout=timeout)
+        return life.block_until_ended()
 
     def call(self, coroutine: Coroutine[Any, Any, T], what: str) -> T:
         """Run one of the app's coroutine methods and block until it is done."""

@@ -14,7 +14,7 @@ from flowrra_jupyter.host import KernelHost, TerminalHost
 from flowrra_jupyter.sources import latest_runs, source_of
 from flowrra_jupyter.view_models import TERMINAL, short_id
 
-SHUTDOWN_SECONDS: Final = 0.1
+SHUTDOWN_SECONDS: Final = 0.02
 """How long the end of the kernel may wait for us; what is left then ends with the process."""
 DEFAULT_VARIABLE: Final = "app"
 FINDABLE: Final = 10_000

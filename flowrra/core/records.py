@@ -68,7 +68,7 @@ class Submission(NamedTuple):
     task_name: str
     executor: str
     seq: int
-    """Order of submission in this app; decides among equal priorities."""
+    """Number of the submission in this app, in order."""
     submitted: Moment
     priority: int = 0
     retry: RetryPolicy = RetryPolicy()

@@ -73,10 +73,10 @@ class CpuExecutor:
         self._running.recall(above)
 
     def describe(self) -> Mapping[str, Any]:
-        """workers, spare, busy, prefetched, lost (ended by themselves), replaced (after a stop), pids."""
+        """slots, workers, spare, busy, prefetched, lost (ended by themselves), replaced (after a stop), pids."""
         if self._supervisor is None:
-            return {"workers": 0, "spare": 0, "busy": 0, "prefetched": 0, "lost": 0, "replaced": 0, "pids": []}
-        return self._supervisor.describe()
+            return {"slots": self.slots}
+        return {"slots": self.slots, **self._supervisor.describe()}
 
     async def close(self) -> None:
         """End all processes, and what tasks have started in them, by force."""
