@@ -69,6 +69,10 @@ class Executor(Protocol):
     name: str
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that has to be free for attempts to go on, if that is another one than the engine's."""
+
+    @property
     def slots(self) -> int:
         """How many attempts can execute at the same time."""
 

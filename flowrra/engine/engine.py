@@ -114,9 +114,7 @@ class Engine:
 
     def loop_needed_by(self, run: Run) -> asyncio.AbstractEventLoop | None:
         """The loop that must be free for *run* to go on, besides the engine's own."""
-        executor = self.executors[run.record.submission.executor]
-        loop: asyncio.AbstractEventLoop | None = getattr(executor, "loop", None)
-        return loop
+        return self._executor(run).loop
 
     # -- new runs
 

@@ -27,6 +27,10 @@ class CpuExecutor:
         self._supervisor: Supervisor | None = None
 
     @property
+    def loop(self) -> None:
+        return None
+
+    @property
     def slots(self) -> int:
         return self._workers
 

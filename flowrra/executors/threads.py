@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
-from collections.abc import Mapping, Sequence
-from contextvars import Context, copy_context
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind, StopReason
 from flowrra.errors import InvalidTask, TaskCancelled
 from flowrra.executors.crew import Crew
+from flowrra.executors.in_process import Entry, InProcess
 from flowrra.failures import outcome_of_exception
 from flowrra.interfaces import Attempt, AttemptSink, Call
-from flowrra.loops import LoopInbox
-from flowrra.running import RunContext, ThinnedReport, entered
+from flowrra.running import entered
 
 
-@dataclass(slots=True)
-class _Running:
-    attempt: Attempt
-    answered: bool = False
-
-
-class ThreadExecutor:
+class ThreadExecutor(InProcess[Entry]):
     """Runs functions on at most *threads* daemon threads, each in the context of its submission.
 
     A function on a thread cannot be stopped: its run ends at once, its later answer is dropped, its slot stays taken
@@ -35,71 +23,48 @@ class ThreadExecutor:
     """
 
     def __init__(self, threads: int, name: str = "threads") -> None:
-        self.name = name
-        self._slots = threads
-        self._running: dict[tuple[str, int], _Running] = {}
-
-    @property
-    def slots(self) -> int:
-        return self._slots
-
-    def encode(self, call: Call) -> tuple[Call, Context]:
-        return call, copy_context()
-
-    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Call, Context]]:
-        context = copy_context()
-        return [(call._replace(args=row), context) for row in rows]
+        super().__init__(name, threads)
 
     async def start(self, sink: AttemptSink) -> None:
-        self._sink = sink
-        self._engine = LoopInbox(asyncio.get_running_loop())
+        await super().start(sink)
         self._crew = Crew()
 
-    def room(self) -> int:
-        return self._slots - len(self._running)
-
     def begin(self, attempt: Attempt) -> None:
-        running = _Running(attempt)
-        self._running[attempt.run_id, attempt.number] = running
-        self._crew.hand(self._execute, running)
+        entry = Entry(attempt)
+        self._occupy(entry)
+        self._crew.hand(self._execute, entry)
 
     def stop(self, attempt: Attempt, reason: StopReason) -> None:
-        running = self._running.get((attempt.run_id, attempt.number))
-        if running is None or running.answered:
+        entry = self._executing(attempt)
+        if entry is None:
             return
-        running.answered = True
+        entry.answered = True
         error = TaskCancelled(attempt.task_name, attempt.run_id, "its thread cannot be stopped and goes on unheard")
         # Not from inside this call: the engine is in the middle of deciding about the run.
         outcome = Outcome(OutcomeKind.CANCELLED, exception=error, abandoned=True)
         self._engine.post(self._sink.finished, attempt, outcome)
 
-    def recall(self, above: tuple[int, int] | None = None) -> None:
-        """Nothing is prefetched: every attempt begins at once."""
-
-    def describe(self) -> Mapping[str, Any]:
-        abandoned = sum(running.answered for running in self._running.values())
-        return {"running": len(self._running) - abandoned, "slots": self._slots, "abandoned": abandoned}
-
     async def close(self) -> None:
-        self._running.clear()
+        self._entries.clear()
         self._crew.dismiss()
 
     # -- on the threads
 
-    def _execute(self, running: _Running) -> None:
-        attempt = running.attempt
-        if running.answered:
-            self._engine.post(self._over, running, Outcome(OutcomeKind.CANCELLED))
+    def _execute(self, entry: Entry) -> None:
+        attempt = entry.attempt
+        if entry.answered:
+            self._engine.post(self._over, entry, Outcome(OutcomeKind.CANCELLED))
             return
         call, context = attempt.encoded
         self._engine.post(self._sink.started, attempt, threading.current_thread().name)
+        # A copy for each attempt: what one sets must not be seen by the next, and a context cannot be entered twice.
         outcome = context.copy().run(self._call, attempt, call)
-        self._engine.post(self._over, running, outcome)
+        self._engine.post(self._over, entry, outcome)
 
     def _call(self, attempt: Attempt, call: Call) -> Outcome:
-        report = ThinnedReport(partial(self._engine.post, self._sink.progressed, attempt.run_id))
+        context, report = self._surroundings(attempt)
         try:
-            with entered(RunContext(attempt.run_id, attempt.number, attempt.task_name, attempt.deadline, report)):
+            with entered(context):
                 value = call.function(*call.args, **call.kwargs)
                 if inspect.iscoroutine(value):
                     value.close()
@@ -112,14 +77,3 @@ class ThreadExecutor:
         finally:
             report.finish()
         return Outcome(OutcomeKind.RETURNED, value)
-
-    # -- on the engine's loop
-
-    def _over(self, running: _Running, outcome: Outcome) -> None:
-        attempt = running.attempt
-        if self._running.pop((attempt.run_id, attempt.number), None) is None:
-            return
-        if running.answered:
-            self._sink.released(attempt)
-        else:
-            self._sink.finished(attempt, outcome)

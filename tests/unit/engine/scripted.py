@@ -29,6 +29,7 @@ class ScriptedExecutor:
     """
 
     name = "scripted"
+    loop = None
 
     def __init__(self, slots: int = 1, prefetch: int = 0) -> None:
         self.slots = slots

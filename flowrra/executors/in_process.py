@@ -1,0 +1,89 @@
+"""What the executors that run attempts inside this process have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from flowrra.core.records import Outcome
+from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.loops import LoopInbox
+from flowrra.running import RunContext, ThinnedReport
+
+
+@dataclass(slots=True)
+class Entry:
+    """An attempt that occupies a slot. Once ``answered`` without having ended it is abandoned."""
+
+    attempt: Attempt
+    answered: bool = False
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class InProcess(Generic[E]):
+    """Slots, and the snapshot of a call: the objects themselves, with the context variables of the submission.
+
+    Nothing is prefetched: every attempt begins at once. The entries belong to the engine's loop.
+    """
+
+    def __init__(self, name: str, slots: int) -> None:
+        self.name = name
+        self._slots = slots
+        self._entries: dict[tuple[str, int], E] = {}
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        return None
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def encode(self, call: Call) -> tuple[Call, Context]:
+        return call, copy_context()
+
+    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Call, Context]]:
+        context = copy_context()
+        return [(call._replace(args=row), context) for row in rows]
+
+    async def start(self, sink: AttemptSink) -> None:
+        self._sink = sink
+        self._engine = LoopInbox(asyncio.get_running_loop())
+
+    def room(self) -> int:
+        return self._slots - len(self._entries)
+
+    def recall(self, above: tuple[int, int] | None = None) -> None:
+        """There is nothing to give back."""
+
+    def describe(self) -> Mapping[str, Any]:
+        abandoned = sum(entry.answered for entry in self._entries.values())
+        return {"slots": self._slots, "running": len(self._entries) - abandoned, "abandoned": abandoned}
+
+    def _occupy(self, entry: E) -> None:
+        self._entries[entry.attempt.run_id, entry.attempt.number] = entry
+
+    def _executing(self, attempt: Attempt) -> E | None:
+        """The attempt's entry, unless its end has been told."""
+        entry = self._entries.get((attempt.run_id, attempt.number))
+        return None if entry is None or entry.answered else entry
+
+    def _over(self, entry: E, outcome: Outcome) -> None:
+        attempt = entry.attempt
+        if self._entries.pop((attempt.run_id, attempt.number), None) is None:
+            return
+        if entry.answered:
+            self._sink.released(attempt)
+        else:
+            self._sink.finished(attempt, outcome)
+
+    def _surroundings(self, attempt: Attempt) -> tuple[RunContext, ThinnedReport]:
+        """What ``current_run()`` and ``progress`` find while the attempt executes."""
+        report = ThinnedReport(partial(self._engine.post, self._sink.progressed, attempt.run_id))
+        return RunContext(attempt.run_id, attempt.number, attempt.task_name, attempt.deadline, report), report
