@@ -7,7 +7,6 @@ import asyncio
 from flowrra.backends.memory import MemoryBackend
 from flowrra.config import Settings
 from flowrra.executors.aio import AioExecutor
-from flowrra.executors.cpu import CpuExecutor
 from flowrra.executors.threads import ThreadExecutor
 from flowrra.functions import CPU, IO, THREADS
 from flowrra.interfaces import Executor, ResultBackend
@@ -19,10 +18,10 @@ def make_backend(settings: Settings) -> ResultBackend:
 
 
 def make_executors(settings: Settings, io_loop: asyncio.AbstractEventLoop | None) -> dict[str, Executor]:
-    """The executors of an app, not yet started; *io_loop* None: coroutine tasks share the engine's loop.
+    """The executors of an app, not yet started; *io_loop* None: coroutine tasks share the engine's loop."""
+    # Loaded with the first start: a program that defines tasks, as every worker does again, pays nothing for the pool.
+    from flowrra.executors.cpu import CpuExecutor
 
-    The pool's processes are started when its first run comes.
-    """
     return {
         IO: AioExecutor(settings.io_concurrency, io_loop),
         THREADS: ThreadExecutor(settings.io_threads),

@@ -55,10 +55,9 @@ class CpuExecutor:
     # -- on the engine's loop -----------------------------------------------------------------------------------
 
     async def start(self, sink: AttemptSink) -> None:
-        """Start the processes without waiting for them: runs can be begun at once. Twice is as good as once."""
+        """Make ready; the processes are started when the first run comes. Twice is as good as once."""
         if self._supervisor is None:
             self._supervisor = Supervisor(self._workers, self.name, sink)
-            self._supervisor.open()
 
     def room(self) -> int:
         return self._running.room()

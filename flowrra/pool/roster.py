@@ -82,6 +82,7 @@ class Roster:
         self.replaced = 0
         self.depth = 1 + LEAST_PREFETCH
         """How many runs a worker may hold, the running one included."""
+        self._opened = False
         self._average: float | None = None
         self._stopping: set[int] = set()
         self._last_worker = 0
@@ -95,7 +96,9 @@ class Roster:
                 active = True
                 if len(bench.held) < self.depth:
                     room += self.depth - len(bench.held)
-        if not active:  # starting workers keeps failing; whoever comes now tries again
+        if not self._opened:
+            room += self.slots * self.depth
+        elif not active:  # starting workers keeps failing; whoever comes now tries again
             room += self.slots
         return max(0, room)
 
@@ -232,6 +235,7 @@ class Roster:
 
     def open(self) -> list[Order]:
         """Start everybody."""
+        self._opened = True
         return self._crew()
 
     def _condemn(self, bench: Bench, number: int) -> list[Order]:

@@ -47,18 +47,19 @@ class Supervisor:
         self._todo: deque[order.Order] = deque()
         self._carrying = False
         self._balancing = False
+        self._opened = False
         self._closed = False
         self._timers: set[asyncio.TimerHandle] = set()
 
     # -- for the executor ---------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        self._carry_out(self._roster.open())
-
     def room(self) -> int:
         return self._roster.room()
 
     def begin(self, attempt: Attempt) -> None:
+        if not self._opened:
+            self._opened = True
+            self._carry_out(self._roster.open())
         number = next(self._next_number)
         self._attempts[number] = attempt
         self._numbers[attempt.run_id, attempt.number] = number

@@ -701,11 +701,15 @@ async def test_runs_share_the_workers() -> None:
 async def test_facts_are_described() -> None:
     executor = CpuExecutor(2)
     assert executor.slots == 2
-    assert executor.describe()["workers"] == 0
-    await executor.start(RecordingSink())
+    assert executor.describe() == {"slots": 2}
+    sink = RecordingSink()
+    await executor.start(sink)
     try:
-        cpu = Pool(executor, RecordingSink())
+        cpu = Pool(executor, sink)
+        assert cpu.executor.describe()["workers"] == 0, "processes start when the first run comes"
+        assert await cpu.run(sum, [1, 2]) == 3
         assert cpu.executor.describe() | {"pids": []} == {
+            "slots": 2,
             "workers": 2,
             "spare": 1,
             "busy": 0,
