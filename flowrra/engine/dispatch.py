@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 
 from flowrra.clock import Clock, Timer
@@ -12,6 +13,7 @@ from flowrra.engine.run import Run
 from flowrra.interfaces import Attempt, Executor
 
 EVERYTHING = "*"
+_NOTHING_GIVEN = Place(-sys.maxsize, 0, "")
 
 
 class Dispatch:
@@ -27,6 +29,8 @@ class Dispatch:
         self._set_aside: dict[str, Place] = {}
         self._entries = itertools.count(1)
         self._serving: set[str] = set()
+        self._worst_given = dict.fromkeys(executors, _NOTHING_GIVEN)
+        """The last place that each executor has ever been given: what waits behind it has nothing to overtake."""
 
     # -- coming and going
 
@@ -69,19 +73,21 @@ class Dispatch:
         try:
             executor = self._executors[name]
             now = self._clock.now().mono
-            self._fill(executor, queue, now)
-            while (best := self._best(queue, now)) is not None:
+            self._fill(name, now)
+            while (best := self._best(queue, now)) is not None and best < self._worst_given[name]:
                 executor.recall((-best.rank, best.seq))
                 if executor.room() <= 0:
                     break
-                self._fill(executor, queue, now)
+                self._fill(name, now)
         finally:
             self._serving.discard(name)
         self._set_alarm(name, queue.next_due())
 
-    def _fill(self, executor: Executor, queue: ReadyQueue, now: float) -> None:
+    def _fill(self, name: str, now: float) -> None:
+        executor, queue = self._executors[name], self._queues[name]
         while executor.room() > 0 and (place := self._best(queue, now)) is not None:
             queue.pop(now)
+            self._worst_given[name] = max(place, self._worst_given[name])
             run = self._active[place.run_id]
             run.attempt = _attempt(run, place)
             executor.begin(run.attempt)
