@@ -26,7 +26,7 @@ from flowrra.options import Options, TaskOptions, unknown_option
 from flowrra.pool.cores import available_cores
 from flowrra.portal import await_in
 from flowrra.registry import Registry
-from flowrra.results import AppStats, TaskResult, picture
+from flowrra.results import AppStats, TaskResult, snapshot
 from flowrra.state import AppState, hosted
 from flowrra.submitter import Submitter, open_blocks
 from flowrra.task import CoroutineTask, Task, TaskDecorator, checked_name
@@ -172,7 +172,7 @@ class Flowrra:
         if not awaited.settled:
             assert timeout is not None, "only a wait with a timeout gives up"
             raise WaitTimeout(f"run {handle.id} ({handle.task_name})", timeout)
-        return picture(awaited)
+        return snapshot(awaited)
 
     async def get_result(self, run: TaskHandle[Any] | str) -> TaskResult | None:
         """Return the run's record as it is now, or None if no run of that id is known."""
@@ -181,11 +181,11 @@ class Flowrra:
         life = self._state.life
         active = None if life is None else life.engine.find(run)
         if active is not None:
-            return picture(active)
+            return snapshot(active)
         stored = await (
             self._state.backend.get(run) if life is None else await_in(life.engine.loop, self._state.backend.get(run))
         )
-        return None if stored is None else picture(Run.from_stored(stored))
+        return None if stored is None else snapshot(Run.from_stored(stored))
 
     async def runs(
         self, status: Status | str | None = None, task_name: str | None = None, limit: int = 100
@@ -193,15 +193,16 @@ class Flowrra:
         """Return the latest runs that match, latest first."""
         wanted = None if status is None else Status(str(status).upper())
         life = self._state.life
+        # Before the backend is asked: a run that ends meanwhile is found twice rather than not at all.
+        unfinished = [] if life is None else life.engine.unfinished()
         query = self._state.backend.query(wanted, task_name, limit)
         stored = await (query if life is None else await_in(life.engine.loop, query))
         done = [Run.from_stored(one) for one in stored]
         known = {run.id for run in done}
-        active = [] if life is None else [run for run in life.engine.unfinished() if run.id not in known]
-        active = [run for run in active if wanted in (None, run.status)]
+        active = [run for run in unfinished if run.id not in known and wanted in (None, run.status)]
         active = [run for run in active if task_name in (None, run.record.submission.task_name)]
         latest = sorted([*active, *done], key=lambda run: run.record.submission.seq, reverse=True)
-        return [picture(run) for run in latest[:limit]]
+        return [snapshot(run) for run in latest[:limit]]
 
     async def cancel(self, run: TaskHandle[Any] | str) -> bool:
         """Ask the run to stop; return whether it will; see :meth:`TaskHandle.cancel`. Raises ``UnknownRun``."""
@@ -283,7 +284,7 @@ class Flowrra:
     @property
     def blocking(self) -> Blocking:
         """The coroutine methods for code without a loop: ``app.blocking.runs()``."""
-        return Blocking(self, self._state, self._start_on_a_thread)
+        return Blocking(self, lambda: self._state, self._start_on_a_thread)
 
     async def start(self) -> None:
         """Start on the running loop, or with a host on a thread of its own. May be repeated, also after ``stop``."""
@@ -330,7 +331,8 @@ class Flowrra:
         if runs is None:
             warn_of(self._state.stop_blocking(drain=kind is None, timeout=None))
         elif life is not None:
-            warn_of(life.call(life.leave_block(runs, cancel=kind is not None), "leaving the app"))
+            leaving = life.leave_block(runs, cancel=kind is not None)
+            warn_of(life.call(leaving, "leaving the app", waits_for_runs=True))
 
     def _start_on_a_thread(self) -> None:
         if current_host() is None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
 
 from flowrra.core.statuses import Status, StopReason
 from flowrra.engine.run import Run
-from flowrra.engine.waiters import Countdown, block, has_failed, loop_to_pump, wait_here
+from flowrra.engine.waiters import Countdown, block, loop_to_pump, wait_here
 from flowrra.errors import InvalidOption, WaitTimeout
 from flowrra.events import RunEvent
 from flowrra.handle import TaskHandle, value_of
@@ -79,11 +79,8 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
     @property
     def errors(self) -> dict[int, BaseException]:
         """What the runs that have failed or been cancelled so far raised, by position in this batch."""
-        return {
-            index: run.outcome.exception
-            for index, run in enumerate(self._runs)
-            if run.settled and run.outcome is not None and run.outcome.exception is not None
-        }
+        failures = ((index, run.exception) for index, run in enumerate(self._runs) if run.settled)
+        return {index: error for index, error in failures if error is not None}
 
     def as_completed(self) -> Completed[R]:
         """Iterate over the handles as they end, failed ones too; ``for`` or ``async for``, and again if you like."""
@@ -107,9 +104,9 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
         if not dispatchers:
             callback(self)
             return
-        told = _Told(lambda: dispatchers[0].post(callback, self))
-        if not Countdown(self._runs).arm(told):
-            told.fire()
+        when_done = _Calling(lambda: dispatchers[0].post(callback, self))
+        if not Countdown(self._runs).arm(when_done):
+            when_done.fire()
 
     def subscribe(self, callback: Callable[[RunEvent], object]) -> Callable[[], None]:
         """Call *callback* with each change of its runs, as ``app.subscribe`` does; returns the call that ends it.
@@ -128,20 +125,17 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
 
     def _values(self, on_error: OnError) -> list[Any]:
         if on_error == "return":
-            return [run.outcome.exception if has_failed(run) else value_of(run) for run in self._runs if run.outcome]
+            return [value_of(run) if run.exception is None else run.exception for run in self._runs]
         if on_error == "skip":
-            return [value_of(run) for run in self._runs if not has_failed(run)]
-        failed = next((index for index, run in enumerate(self._runs) if run.settled and has_failed(run)), None)
-        if failed is not None:
-            self._add_note(failed)
-            value_of(self._runs[failed])
+            return [value_of(run) for run in self._runs if run.exception is None]
+        if errors := self.errors:
+            first = next(iter(errors))
+            self._add_note(first, errors[first])
+            value_of(self._runs[first])
         return [value_of(run) for run in self._runs]
 
-    def _add_note(self, index: int) -> None:
+    def _add_note(self, index: int, error: BaseException) -> None:
         run = self._runs[index]
-        error = None if run.outcome is None else run.outcome.exception
-        if error is None:
-            return
         place = f"run {index} of {len(self)}"
         if not any(note.startswith(place) for note in getattr(error, "__notes__", ())):
             shown = f", {run.args_preview}" if run.args_preview else ""
@@ -157,8 +151,8 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
         return f"<Batch {self.id} {self.task_name}: {len(self)} runs, {self._tally()}>"
 
 
-class _Told:
-    """A wait that is told by a call."""
+class _Calling:
+    """A :class:`~flowrra.engine.waiters.Fire` that calls *call*."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self.fire = call

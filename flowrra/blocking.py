@@ -23,7 +23,7 @@ R = TypeVar("R")
 class Blocking:
     """``app.blocking``: the same names, blocking. What has to wait raises ``WouldDeadlock`` in the app's own loop."""
 
-    def __init__(self, app: Flowrra, state: AppState, start: Callable[[], None]) -> None:
+    def __init__(self, app: Flowrra, state: Callable[[], AppState], start: Callable[[], None]) -> None:
         self._app = app
         self._state = state
         self._start = start
@@ -34,7 +34,7 @@ class Blocking:
 
     def stop(self, *, drain: bool = True, timeout: float | None = None) -> None:
         """See :meth:`Flowrra.stop`."""
-        warn_of(self._state.stop_blocking(drain=drain, timeout=timeout))
+        warn_of(self._state().stop_blocking(drain=drain, timeout=timeout))
 
     @overload
     def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
@@ -71,18 +71,21 @@ class Blocking:
 
     def wait_for_result(self, run: TaskHandle[Any] | str, timeout: float | None = None) -> TaskResult:
         """See :meth:`Flowrra.wait_for_result`."""
-        return self._state.call(self._app.wait_for_result(run, timeout), "blocking.wait_for_result()")
+        handle = self._app.handle(run) if isinstance(run, str) else run
+        # Waits as the handle does, which keeps the host's loop going only if this very run needs it.
+        handle.exception(timeout)
+        return handle.info()
 
     def get_result(self, run: TaskHandle[Any] | str) -> TaskResult | None:
         """See :meth:`Flowrra.get_result`."""
-        return self._state.call(self._app.get_result(run), "blocking.get_result()")
+        return self._state().call(self._app.get_result(run), "blocking.get_result()")
 
     def cancel(self, run: TaskHandle[Any] | str) -> bool:
         """See :meth:`Flowrra.cancel`."""
-        return self._state.call(self._app.cancel(run), "blocking.cancel()")
+        return self._state().call(self._app.cancel(run), "blocking.cancel()")
 
     def runs(
         self, status: Status | str | None = None, task_name: str | None = None, limit: int = 100
     ) -> list[TaskResult]:
         """See :meth:`Flowrra.runs`."""
-        return self._state.call(self._app.runs(status, task_name, limit), "blocking.runs()")
+        return self._state().call(self._app.runs(status, task_name, limit), "blocking.runs()")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from flowrra.errors import InvalidOption
@@ -50,7 +50,7 @@ def settings_from(given: Mapping[str, Any], environment: Mapping[str, str] | Non
         text = environment.get(variable)
         if text is not None and name not in chosen:
             chosen[name] = _parsed(variable, text, parse)
-    return replace(Settings(), **{name: _CHECKS[name](name, value) for name, value in chosen.items()})
+    return Settings(**{name: _CHECKS[name](name, value) for name, value in chosen.items()})
 
 
 def _parsed(variable: str, text: str, parse: Callable[[str], Any]) -> Any:

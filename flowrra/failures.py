@@ -1,4 +1,4 @@
-"""From an exception of a task to an outcome: as text without the engine's own frames, and safe to pass on."""
+"""Turns what a task raised into an outcome: text without the engine's frames, an exception that is safe to raise."""
 
 from __future__ import annotations
 

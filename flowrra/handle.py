@@ -12,7 +12,7 @@ from flowrra.engine.run import Progress, Run
 from flowrra.engine.waiters import Countdown, block, loop_to_pump, wait_here
 from flowrra.errors import UnknownRun, WaitTimeout
 from flowrra.events import RunEvent
-from flowrra.results import TaskResult, picture
+from flowrra.results import TaskResult, snapshot
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -63,8 +63,8 @@ class TaskHandle(Generic[R_co]):
         return "" if self._run.log is None else self._run.log.text()
 
     def info(self) -> TaskResult:
-        """A picture of the run as it is now."""
-        return picture(self._run)
+        """The run as it is now, as a record that does not change any more."""
+        return snapshot(self._run)
 
     def done(self) -> bool:
         """Whether it has succeeded, failed or been cancelled; its outcome is saved then."""
@@ -79,18 +79,14 @@ class TaskHandle(Generic[R_co]):
         Raises ``TaskCancelled`` if it was cancelled; ``WaitTimeout`` (a ``TimeoutError``) after *timeout* seconds,
         while the run goes on; ``WouldDeadlock`` on a thread whose event loop has to bring the answer: ``await`` there.
         """
-        if not self.wait(timeout):
-            assert timeout is not None, "only a wait with a timeout gives up"
-            raise WaitTimeout(f"run {self.id} ({self.task_name})", timeout)
+        self._wait_or_raise(timeout)
         value: R_co = value_of(self._run)
         return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Block until the run is done; return what it failed with, or None. Raises like :meth:`result` otherwise."""
-        if not self.wait(timeout):
-            assert timeout is not None, "only a wait with a timeout gives up"
-            raise WaitTimeout(f"run {self.id} ({self.task_name})", timeout)
-        return None if self._run.outcome is None else self._run.outcome.exception
+        self._wait_or_raise(timeout)
+        return self._run.exception
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the run is done; return whether it is. Raises ``WouldDeadlock`` as :meth:`result` does."""
@@ -98,6 +94,11 @@ class TaskHandle(Generic[R_co]):
             return True
         runs = (self._run,)
         return block(Countdown(runs), timeout, loop_to_pump(runs, f"waiting for run {self.id} ({self.task_name})"))
+
+    def _wait_or_raise(self, timeout: float | None) -> None:
+        if not self.wait(timeout):
+            assert timeout is not None, "only a wait with a timeout gives up"
+            raise WaitTimeout(f"run {self.id} ({self.task_name})", timeout)
 
     def __await__(self) -> Generator[Any, None, R_co]:
         return self._value().__await__()

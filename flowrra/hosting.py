@@ -8,7 +8,7 @@ _host: Host | None = None
 
 
 def set_host(host: Host | None) -> None:
-    """Register *host* for this process, or with None take it back.
+    """Register *host* for this process, or with None remove the one there is.
 
     With a host, submitting to an app that is not running starts it on a thread of its own, its coroutine tasks run in
     the host's loop, and blocking waits on those pump that loop.

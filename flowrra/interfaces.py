@@ -28,6 +28,7 @@ class Attempt(NamedTuple):
     task_name: str
     priority: int
     seq: int
+    """Order of entry into the ready queue, among equal priorities. A retry enters anew, so it has a later one."""
     encoded: Any
     """What this executor's :meth:`Executor.encode` returned for the call."""
     deadline: float | None = None
@@ -38,7 +39,7 @@ class AttemptSink(Protocol):
     """Where an executor reports. Every method is called on the engine's loop, is quick and never raises."""
 
     def started(self, attempt: Attempt, worker: str | None) -> None:
-        """User code of *attempt* has begun (not: was queued). Once per attempt, before ``finished``."""
+        """User code of *attempt* begins now (not: was queued). Once per attempt, before ``finished``."""
 
     def finished(self, attempt: Attempt, outcome: Outcome) -> None:
         """*attempt* is over. Exactly once for each attempt begun and not returned.

@@ -77,9 +77,17 @@ class Lifetime:
             engine_loop = _added(threads, "flowrra-engine")
             return cls(call_in(engine_loop, parts.start_engine(io_loop), "starting the app"), threads, left)
 
-    def call(self, coroutine: Coroutine[Any, Any, T], what: str) -> T:
-        """Run *coroutine* on the engine's loop and block until it is done. Raises ``WouldDeadlock`` on its thread."""
-        return call_in(self.engine.loop, coroutine, what, pump=self._needs_host())
+    @property
+    def ended(self) -> bool:
+        """Whether everything is released, or its loop was closed before that could be done."""
+        return self._ended.done() or self.engine.loop.is_closed()
+
+    def call(self, coroutine: Coroutine[Any, Any, T], what: str, *, waits_for_runs: bool = False) -> T:
+        """Run *coroutine* on the engine's loop and block until it is done. Raises ``WouldDeadlock`` on its thread.
+
+        If it *waits_for_runs*, the host's loop is kept going meanwhile where they need it.
+        """
+        return call_in(self.engine.loop, coroutine, what, pump=waits_for_runs and self._needs_host())
 
     def block_until_ended(self) -> list[Run]:
         """Block until a stop that was requested is through; returns what it gave up although it was to drain.
@@ -135,11 +143,20 @@ class Lifetime:
                 await self._drained_or_hurried(timeout)
         finally:
             self._left()
-            given_up += await self.engine.stop()
-            self._given_up = given_up if drain else []
+            try:
+                given_up += await self._stop_engine()
+            except BaseException as error:  # noqa: BLE001 - raised where the stop is waited for; nobody may wait for ever
+                self._ended.set_exception(error)
+            else:
+                self._given_up = given_up if drain else []
+                self._ended.set_result(None)
+
+    async def _stop_engine(self) -> list[Run]:
+        try:
+            return await self.engine.stop()
+        finally:
             for thread in self._threads:
                 thread.close()
-            self._ended.set_result(None)
 
     async def _drained_or_hurried(self, timeout: float | None) -> None:
         waits = [asyncio.create_task(self.engine.until_over()), asyncio.create_task(self._hurry.wait())]

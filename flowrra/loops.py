@@ -27,15 +27,21 @@ class LoopInbox:
         Returns False if the loop is closed: nothing will be called.
         """
         self._calls.append((call, args))
-        if not self._scheduled:
+        # A loop that was closed before it delivered leaves the flag up; without asking it, nobody would ever be told.
+        if self._scheduled and not self.loop.is_closed():
+            return True
+        try:
             # Two threads may both get here; the second wake-up finds an empty queue, which is harmless.
             self._scheduled = True
-            try:
-                self.loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:
-                self._scheduled = False
-                self._calls.clear()
-                return False
+            self.loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:
+            self._scheduled = False
+            self._calls.clear()
+            return False
+        except BaseException:
+            # KeyboardInterrupt in the posting thread. With the flag left up no later call would wake the loop either.
+            self._scheduled = False
+            raise
         return True
 
     def _deliver(self) -> None:

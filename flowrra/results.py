@@ -1,4 +1,4 @@
-"""What a run, and an app, look like from outside: frozen pictures of one moment."""
+"""What a run, and an app, look like from outside: snapshots of one moment."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flowrra.clock import SystemClock, as_datetime
-from flowrra.core.records import ErrorInfo
+from flowrra.clock import Clock, SystemClock, as_datetime
+from flowrra.core.records import ErrorInfo, RunRecord
 from flowrra.core.statuses import TERMINAL, Status
 from flowrra.engine.run import Run
 
@@ -65,35 +65,35 @@ class AppStats:
     """Events that slow subscribers have missed."""
 
 
-def picture(run: Run) -> TaskResult:
-    """Look at *run* now. From any thread."""
-    # One read each: the engine's thread may replace the record meanwhile, but never changes one.
-    record, outcome, status = run.record, run.outcome, run.status
+def snapshot(run: Run) -> TaskResult:
+    """The run as it is now. From any thread."""
+    # In this order: once a run is settled nothing of it changes. Read last, it could turn true after a record that was
+    # read while the run was executing, and the snapshot would be a success without a value.
+    settled = run.settled
+    record, outcome = run.record, run.outcome
+    status = Status.RUNNING if record.is_terminal and not settled else record.status
     submission = record.submission
-    succeeded = status is Status.SUCCESS and outcome is not None
     return TaskResult(
         task_id=submission.id,
         task_name=submission.task_name,
         status=status,
-        result=outcome.value if succeeded and outcome is not None else None,
+        result=outcome.value if outcome is not None and status is Status.SUCCESS else None,
         error=record.errors[-1] if record.errors and status is not Status.SUCCESS else None,
         submitted_at=as_datetime(submission.submitted),
         started_at=None if record.started is None else as_datetime(record.started),
-        finished_at=None if record.finished is None or not run.settled else as_datetime(record.finished),
+        finished_at=None if record.finished is None or not settled else as_datetime(record.finished),
         attempts=record.attempt,
         worker=record.worker,
         args_preview=run.args_preview,
-        duration=_duration(run),
+        duration=_duration(record, SystemClock() if run.engine is None else run.engine.clock),
         batch_id=submission.batch_id,
         index=submission.position,
         stopping=record.stopping is not None,
     )
 
 
-def _duration(run: Run) -> float | None:
-    record = run.record
+def _duration(record: RunRecord, clock: Clock) -> float | None:
     if record.started is None or record.status in (Status.PENDING, Status.RETRYING):
         return None
-    clock = SystemClock() if run.engine is None else run.engine.clock
     end = record.finished or clock.now()
     return max(0.0, end.mono - record.started.mono)

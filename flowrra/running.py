@@ -39,12 +39,14 @@ class ThinnedReport:
         self._held_back: tuple[float, float | None, str] | None = None
 
     def __call__(self, done: float, total: float | None, message: str) -> None:
+        # Converted here, so that a value that is no number is an error of the task that reports it.
+        report = float(done), None if total is None else float(total), str(message)
         now = time.monotonic()
         if now - self._passed_at < self.EVERY:
-            self._held_back = done, total, message
+            self._held_back = report
             return
         self._passed_at, self._held_back = now, None
-        self._pass_on(done, total, message)
+        self._pass_on(*report)
 
     def finish(self) -> None:
         """Pass on what was held back. Called when the function has returned or raised."""

@@ -1,4 +1,4 @@
-"""What an app is made of between and during its starts, and, with a host, who runs under which name."""
+"""What an app keeps from one start to the next, its present start and, with a host, the running app of each name."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class AppState:
         self.superseded = False
         """A newer app of the same name has taken over in this host."""
         self._life: Lifetime | None = None
+        self._ending: Lifetime | None = None
+        """The latest start that takes no more runs; it may still be releasing its parts."""
         self._entering = asyncio.Lock()
 
     @property
@@ -69,7 +71,7 @@ class AppState:
             self.start_locked(host_loop)
 
     def start_locked(self, host_loop: asyncio.AbstractEventLoop | None) -> None:
-        """:meth:`start_on_a_thread` for who holds the lock."""
+        """:meth:`start_on_a_thread` for a caller that holds the lock."""
         if self.life is None:
             self._life = Lifetime.on_a_thread(self._parts(), self._left, host_loop)
 
@@ -78,7 +80,7 @@ class AppState:
 
         Returns the runs that were given up although it was to drain.
         """
-        life = self.life
+        life = self._to_be_stopped()
         if life is None:
             return []
         life.request_stop(drain=drain, timeout=timeout)
@@ -86,7 +88,7 @@ class AppState:
 
     def stop_blocking(self, *, drain: bool, timeout: float | None) -> list[Run]:
         """:meth:`stop` for code without a loop. An interrupt ends the wait, while the stop goes on."""
-        life = self.life
+        life = self._to_be_stopped()
         if life is None:
             return []
         life.request_stop(drain=drain, timeout=timeout)
@@ -103,11 +105,17 @@ class AppState:
         # The app is not running: there are records to be read, or there is an error to be raised.
         return asyncio.run(coroutine)
 
+    def _to_be_stopped(self) -> Lifetime | None:
+        """The current start, or the one before while it is still releasing its parts."""
+        if self._ending is not None and self._ending.ended:
+            self._ending = None
+        return self.life or self._ending
+
     def _parts(self) -> Parts:
         return Parts(self.settings, self.backend, self.dispatcher, self.clock)
 
     def _left(self) -> None:
-        self._life = None
+        self._ending, self._life = self._life, None
         self.dispatcher.close()
 
 
@@ -117,9 +125,9 @@ _hosted: dict[str, AppState] = {}
 def hosted(state: AppState) -> AppState:
     """Return the running state that an app of *state* uses in the current host, started if need be.
 
-    The latest app of a name is the one that counts. With the same settings it moves in with the one before, workers and
-    results included; with others that one ends when its runs are done, and both apps use the new one. So a cell that
-    makes an app can be run again, and tasks of cells that were not run again still work.
+    The latest app of a name is the one that counts. With the same settings it shares the state of the one before, with
+    workers and results; with other settings the old state ends when its runs are done, and both apps use the new one.
+    So a cell that makes an app can be run again, and tasks of cells that were not run again still work.
     """
     host = current_host()
     assert host is not None, "the caller has looked"

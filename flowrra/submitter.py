@@ -128,9 +128,10 @@ class Submitter:
         return Run(RunRecord(submission), engine, encoded, arguments)
 
     def _hand_over(self, engine: Engine, runs: Sequence[Run]) -> None:
-        open_blocks.record(self, runs)
         if runs and not engine.accept(runs):
             raise AppNotRunning(self._app_name())
+        # Not before: a block waits for what was recorded, and what was refused never ends.
+        open_blocks.record(self, runs)
 
 
 class _Terms(NamedTuple):

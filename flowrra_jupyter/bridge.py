@@ -56,7 +56,7 @@ class Publisher:
 
         Whoever executes notebooks headless stops listening when a cell ends; the last frame has to be out before.
         """
-        if not self._all_views():
+        if not self._open_views():
             return
         done = threading.Event()
         self.post(self._refresh_all)
@@ -66,7 +66,7 @@ class Publisher:
     def close(self, timeout: float = 1.0) -> None:
         """Leave every view as plain HTML and end the thread. May be repeated."""
         self.flush(timeout)
-        for view in self._all_views():
+        for view in self._open_views():
             self.post(view.end)
         self.post(self._end)
         if self._thread is not None:
@@ -88,14 +88,14 @@ class Publisher:
             self._wake.clear()
             self._make_calls()
             now = time.monotonic()
-            self._refresh([view for view in self._all_views() if view.due() <= now], now)
+            self._refresh([view for view in self._open_views() if view.due() <= now], now)
             self._drop_finished()
             # Collect what is new; a browser's message or a flush ends the wait early.
             self._urgent.wait(WIDGET_PERIOD)
             self._urgent.clear()
 
     def _pause(self) -> float | None:
-        dues = [view.due() for view in self._all_views()]
+        dues = [view.due() for view in self._open_views()]
         return max(0.0, min(dues) - time.monotonic()) if dues else None
 
     def _make_calls(self) -> None:
@@ -107,7 +107,7 @@ class Publisher:
                 _log.exception("a view could not be updated")
 
     def _refresh_all(self) -> None:
-        self._refresh(self._all_views(), time.monotonic(), check=True)
+        self._refresh(self._open_views(), time.monotonic(), check=True)
         self._drop_finished()
 
     def _refresh(self, views: list[View], now: float, *, check: bool = False) -> None:
@@ -118,9 +118,9 @@ class Publisher:
                 _log.exception("a view could not be drawn and is not updated any more")
                 view.over = True
 
-    def _all_views(self) -> list[View]:
+    def _open_views(self) -> list[View]:
         with self._lock:
-            return [view for view, _ in self._views if view.opened]
+            return [view for view, _ in self._views if view.opened and not view.over]
 
     def _drop_finished(self) -> None:
         with self._lock:

@@ -10,10 +10,11 @@ import asyncio
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from flowrra import log
-from flowrra.clock import Clock
+from flowrra.clock import Clock, Timer
 from flowrra.core.lifecycle import Effect, Ended, Event, Started, StopRequested, advance
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import Status, StopReason
@@ -55,16 +56,12 @@ class Engine:
 
     async def start(self) -> None:
         """Start the executors. If one of them cannot, those already started are closed again."""
-        started: list[Executor] = []
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._saver.close)
             for executor in self.executors.values():
                 await executor.start(self)
-                started.append(executor)
-        except BaseException:
-            for executor in reversed(started):
-                await executor.close()
-            await self._saver.close()
-            raise
+                undo.push_async_callback(executor.close)
+            undo.pop_all()
 
     # -- from any thread
 
@@ -76,7 +73,10 @@ class Engine:
             self._enter(runs)
             return True
         self._arriving[id(runs)] = runs
-        return self.inbox.post(self._enter, runs)
+        accepted = self.inbox.post(self._enter, runs)
+        if not accepted:
+            del self._arriving[id(runs)]
+        return accepted
 
     def find(self, run_id: str) -> Run | None:
         """The run, if it is not over, or None."""
@@ -94,7 +94,7 @@ class Engine:
         self.call(self._stop_runs, list(runs), reason, words)
 
     def call(self, method: Callable[..., None], *args: Any) -> None:
-        """Call one of the engine's own methods: at once on the loop, so that calls made there keep their order."""
+        """Call *method* on the loop: at once if the caller runs there, so that calls made there keep their order."""
         if self.on_loop:
             method(*args)
         else:
@@ -139,10 +139,12 @@ class Engine:
             self._dispatch.serve(name)
 
     def _turn_away(self, runs: Sequence[Run]) -> None:
-        """End runs that were on their way here when the engine stopped; the saver may be gone, so nothing is saved."""
+        """End runs that an engine which has stopped will not execute. The saver may be gone, so nothing is saved."""
         for run in runs:
-            stopped = StopRequested(StopReason.SHUTDOWN, "the app was stopped")
-            run.record, _, run.outcome = advance(run.record, stopped, self.clock.now())
+            # One that is over already only waits to be saved: it keeps its outcome.
+            if not run.record.is_terminal:
+                stopped = StopRequested(StopReason.SHUTDOWN, "the app was stopped")
+                run.record, _, run.outcome = advance(run.record, stopped, self.clock.now())
             run.settle()
 
     # -- AttemptSink
@@ -202,7 +204,7 @@ class Engine:
         try:
             record, effect, outcome = advance(before, event, now)
         except InvalidTransition as refused:
-            story = self._told(run.id)
+            story = self._story_of(run.id)
             log.engine.error("%s", InvalidTransition(refused.run_id, refused.status, refused.event, story))
             return
         if record is before:
@@ -239,8 +241,8 @@ class Engine:
         if run.deadline_timer is not None:
             run.deadline_timer.cancel()
             run.deadline_timer = None
-        trace = None if outcome.exception is None else outcome.exception.__traceback__
-        run.outcome = outcome._replace(trace=trace) if trace is not None else outcome
+        error = outcome.exception
+        run.outcome = outcome if error is None else outcome._replace(trace=error.__traceback__)
         run.encoded = None
         self._saver.add(run)
 
@@ -257,7 +259,7 @@ class Engine:
             self._apply(run, StopRequested(reason, words))
         self._dispatch.serve_all()
 
-    def _stop_at(self, when: float, run: Run, reason: StopReason) -> Any:
+    def _stop_at(self, when: float, run: Run, reason: StopReason) -> Timer:
         return self.clock.call_at(when, lambda: self._stop_runs((run,), reason, ""))
 
     def _announce(self, run: Run) -> None:
@@ -283,8 +285,8 @@ class Engine:
     def _executor(self, run: Run) -> Executor:
         return self.executors[run.record.submission.executor]
 
-    def _told(self, run_id: str) -> list[str]:
-        return [f"{mono:.3f} {event} → {status}" for told, event, status, mono in self._story if told == run_id]
+    def _story_of(self, run_id: str) -> list[str]:
+        return [f"{mono:.3f} {event} → {status}" for each, event, status, mono in self._story if each == run_id]
 
     # -- holding back, and the end
 
@@ -318,22 +320,26 @@ class Engine:
             waited += len(group)
 
     async def stop(self) -> list[Run]:
-        """End everything that is not over, then release executors and backend. Returns the runs that were given up."""
+        """End everything that is not over, then release executors and backend. Returns the runs that were given up.
+
+        Every part is released, even if the release of another one raises; that is raised afterwards.
+        """
         self._stopping = True
         unfinished = [run for run in self.active.values() if not run.record.is_terminal]
-        self._stop_runs(unfinished, StopReason.SHUTDOWN, "the app was stopped")
-        await self._idle.wait()
-        for executor in reversed(list(self.executors.values())):
-            await executor.close()
-        await self._saver.close()
-        self._dispatch.close()
-        await self.backend.close()
+        async with AsyncExitStack() as release:
+            release.push_async_callback(self.backend.close)
+            release.callback(self._dispatch.close)
+            release.push_async_callback(self._saver.close)
+            for executor in self.executors.values():
+                release.push_async_callback(executor.close)
+            self._stop_runs(unfinished, StopReason.SHUTDOWN, "the app was stopped")
+            await self._idle.wait()
         return unfinished
 
     def lose_loop(self) -> None:
         """End what is not over after the loop was closed under the engine, so that nobody waits for ever."""
         self._stopping = True
-        left, self.active = list(self.active.values()), {}
+        left, self.active, self._arriving = self.unfinished(), {}, {}
         self._turn_away([run for run in left if not run.settled])
 
 

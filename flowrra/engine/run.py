@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 Waiter = Callable[["Run"], None]
 
-# One lock for all runs: it is held for a few instructions, and a lock each would cost a hundred bytes a run.
-_lock = threading.Lock()
+# One lock for all runs: it is held for a few instructions, and a lock each would cost a hundred bytes a run. It may be
+# taken twice, because a signal handler that calls cancel() may interrupt the very thread that holds it.
+_lock = threading.RLock()
 
 
 class Progress(NamedTuple):
@@ -88,6 +89,12 @@ class Run:
         return Status.RUNNING if record.is_terminal and not self.settled else record.status
 
     @property
+    def exception(self) -> BaseException | None:
+        """What it ended with instead of a value; None while its outcome is not known."""
+        outcome = self.outcome
+        return None if outcome is None else outcome.exception
+
+    @property
     def args_preview(self) -> str:
         return str(self.arguments)
 
@@ -134,7 +141,7 @@ class Run:
                 self._waiters.remove(waiter)
 
     def settle(self) -> None:
-        """Let the outcome be seen and wake everyone. Called once, on the engine's thread, when it is saved."""
+        """Make the outcome visible and call the waiters. Called once, on the engine's thread, when it is saved."""
         with _lock:
             self.settled = True
             waiters, self._waiters = self._waiters, None

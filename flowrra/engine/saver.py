@@ -33,7 +33,7 @@ class Saver:
         self._work.set()
 
     async def close(self) -> None:
-        """End, when everything added is saved."""
+        """End at once. The engine calls this when everything added is saved, or when nothing was ever added."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 

@@ -35,14 +35,14 @@ class Signal(Protocol):
 
 
 class Countdown:
-    """Happens when *needed* of *runs* (default: all) are over, or with *stop_on_failure* when one has failed."""
+    """Happens when *needed* of *runs* (default: all) are over, or with *stop_on_failure* when one has no value."""
 
     def __init__(self, runs: Sequence[Run], *, needed: int | None = None, stop_on_failure: bool = False) -> None:
         self._runs = [run for run in runs if not run.settled]
         over = len(runs) - len(self._runs)
         self._left = (len(runs) if needed is None else needed) - over
         self._stop_on_failure = stop_on_failure
-        if stop_on_failure and over and any(run.settled and has_failed(run) for run in runs):
+        if stop_on_failure and over and any(run.settled and run.exception is not None for run in runs):
             self._left = 0
         self._fire: Fire | None = None
         self._lock = threading.Lock()
@@ -64,7 +64,7 @@ class Countdown:
     def _one(self, run: Run) -> None:
         with self._lock:
             self._left -= 1
-            if self._left > 0 and not (self._stop_on_failure and has_failed(run)):
+            if self._left > 0 and not (self._stop_on_failure and run.exception is not None):
                 return
             fire, self._fire = self._fire, None
         if fire is not None:
@@ -107,11 +107,6 @@ class Arrivals:
             fire.fire()
 
 
-def has_failed(run: Run) -> bool:
-    """Whether *run* is over and has no value."""
-    return run.outcome is not None and run.outcome.exception is not None
-
-
 class _WakeThread:
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -135,9 +130,9 @@ class _WakeLoop:
 
 
 class LoopWaiters:
-    """What waits in one event loop: one inbox for all wake-ups, and a host's heartbeat while anything waits.
+    """All waits in one event loop. They share one inbox and, in a host's loop, a timer that wakes it regularly.
 
-    ipykernel delivers an interrupt to an ``await`` only when its loop next wakes, hence the heartbeat.
+    The timer is there because ipykernel delivers an interrupt to an ``await`` only when its loop next wakes.
     """
 
     _of: ClassVar[dict[asyncio.AbstractEventLoop, LoopWaiters]] = {}

@@ -63,9 +63,9 @@ class AioExecutor(InProcess[_Coroutine]):
         entry = self._executing(attempt)
         if entry is None or entry.grace is not None:
             return
-        entry.grace = self._engine.loop.call_later(GRACE, self._abandon, entry)
-        if not self._target.post(self._cancel, entry):
-            self._abandon(entry)
+        # With its loop closed it will never end. Not from inside this call: the engine is in the middle of deciding.
+        grace = GRACE if self._target.post(self._cancel, entry) else 0.0
+        entry.grace = self._engine.loop.call_later(grace, self._abandon, entry)
 
     async def close(self) -> None:
         for entry in self._entries.values():
@@ -89,7 +89,7 @@ class AioExecutor(InProcess[_Coroutine]):
             self._engine.post(self._over, entry, Outcome(OutcomeKind.CANCELLED, exception=stopped))
             return
         entry.begun = True
-        context, report = self._surroundings(attempt)
+        context, report = self._context_of(attempt)
         try:
             with entered(context):
                 value = await call.function(*call.args, **call.kwargs)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowrra.core.statuses import StopReason
-from flowrra.errors import InvalidOption
 from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.options import check_positive_count
 from flowrra.pool import codec
 from flowrra.pool.cores import available_cores
 from flowrra.pool.supervisor import Supervisor
@@ -15,13 +15,14 @@ from flowrra.pool.surroundings import Scenery
 
 
 class CpuExecutor:
-    """Runs each attempt in one of ``workers`` processes (None: one per core that this process may use)."""
+    """Runs each attempt in one of ``workers`` processes (None: one per core that this process may use).
+
+    Raises ``InvalidOption`` for any other number than a positive one.
+    """
 
     def __init__(self, workers: int | None = None, name: str = "cpu") -> None:
-        if workers is not None and (type(workers) is not int or workers < 1):
-            raise InvalidOption(f"cpu_workers must be a positive number of processes or None, not {workers!r}")
         self.name = name
-        self._workers = workers if workers is not None else available_cores()
+        self._workers = available_cores() if workers is None else check_positive_count("cpu_workers", workers)
         self._functions = codec.FunctionEncoder()
         self._scenery = Scenery()
         self._supervisor: Supervisor | None = None

@@ -27,7 +27,7 @@ E = TypeVar("E", bound=Entry)
 
 
 class InProcess(Generic[E]):
-    """Slots, and the snapshot of a call: the objects themselves, with the context variables of the submission.
+    """Counts slots and encodes calls: as the objects themselves, with the context variables of the submission.
 
     Nothing is prefetched: every attempt begins at once. The entries belong to the engine's loop.
     """
@@ -83,7 +83,7 @@ class InProcess(Generic[E]):
         else:
             self._sink.finished(attempt, outcome)
 
-    def _surroundings(self, attempt: Attempt) -> tuple[RunContext, ThinnedReport]:
+    def _context_of(self, attempt: Attempt) -> tuple[RunContext, ThinnedReport]:
         """What ``current_run()`` and ``progress`` find while the attempt executes."""
         report = ThinnedReport(partial(self._engine.post, self._sink.progressed, attempt.run_id))
         return RunContext(attempt.run_id, attempt.number, attempt.task_name, attempt.deadline, report), report

@@ -62,7 +62,7 @@ class ThreadExecutor(InProcess[Entry]):
         self._engine.post(self._over, entry, outcome)
 
     def _call(self, attempt: Attempt, call: Call) -> Outcome:
-        context, report = self._surroundings(attempt)
+        context, report = self._context_of(attempt)
         try:
             with entered(context):
                 value = call.function(*call.args, **call.kwargs)

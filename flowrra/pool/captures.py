@@ -22,12 +22,12 @@ class Captures(NamedTuple):
     """One reading of everything a function carries along."""
 
     seen: tuple[object, ...]
-    """Flat; equal by identity to a later reading if nothing was exchanged."""
+    """Every object met, in order; a later reading meets the same objects if none was replaced."""
     immutable: bool
     """None of it can be changed in place."""
 
     def same_as(self, other: Captures) -> bool:
-        """Would pickling now give what it gave then?"""
+        """Whether pickling the function now would give the same bytes as at the time of *other*."""
         if not (self.immutable and other.immutable) or len(self.seen) != len(other.seen):
             return False
         return all(map(_identical, self.seen, other.seen))

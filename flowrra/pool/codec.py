@@ -1,7 +1,8 @@
 """Functions and values to payloads, on the submitter's side and on the worker's.
 
 One pickler for everything that may belong to a notebook's cell: cloudpickle, extended to refuse handles, to note the
-source of what it pickles by value, and to send back a class as the very class it came from.
+source of what it pickles by value, to send back a class as the very class it came from, and to send what cloudpickle
+does not get right.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import cloudpickle
 import xxhash
 
 from flowrra.errors import FlowrraError, HandleNotAllowed, NotEncodable
+from flowrra.pool.by_value import CachedFunction, reduce_cached, reduce_slotted
 from flowrra.pool.captures import Captures, read_captures
 from flowrra.pool.culprit import find_culprit
 from flowrra.pool.guests import guests
@@ -59,7 +61,7 @@ class HandleFoundError(FlowrraError):
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    """cloudpickle, with the three additions of this module."""
+    """cloudpickle, with the additions of this module."""
 
     def __init__(self, file: io.BytesIO, keep_in_band: Callable[[pickle.PickleBuffer], bool] | None = None) -> None:
         super().__init__(file, protocol=5, buffer_callback=keep_in_band)
@@ -69,9 +71,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         if isinstance(value, types.FunctionType):
             self.files[value.__code__.co_filename] = None
         elif isinstance(value, type):
-            by_number = guests.reduce(value)
-            if by_number is not None:
-                return by_number
+            reduced = guests.reduce(value) or reduce_slotted(value)
+            if reduced is not None:
+                return reduced
+        elif isinstance(value, CachedFunction):
+            return reduce_cached(value) or super().reducer_override(value)
         elif getattr(type(value), "__flowrra_handle__", False):
             raise HandleFoundError("a handle")
         return super().reducer_override(value)

@@ -1,4 +1,4 @@
-"""What the engine makes of an attempt's end: an answer, a stop, a lost worker, a worker that never was."""
+"""Makes an attempt's outcome: from a worker's answer, a stop, the loss of the worker, or a worker that cannot start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Attempts that have been answered but not yet told: their value is being rebuilt, or their output is on its way."""
+"""Attempts whose answer has arrived, but whose end cannot be reported yet.
+
+Either their value is still being rebuilt, or some of their output is still on its way.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Hold:
 
 
 class Endings:
-    """Tells the sink of an end when the outcome is there and everything the run wrote has been passed on."""
+    """Reports the end of an attempt once its outcome is there and everything that it wrote has been passed on."""
 
     def __init__(self, sink: AttemptSink) -> None:
         self._sink = sink
@@ -42,7 +45,7 @@ class Endings:
         return held
 
     def close(self) -> None:
-        """Tell nobody anything any more."""
+        """Report nothing any more."""
         self._holds.clear()
 
     def decoded(self, hold: Hold, outcome: Outcome) -> None:
@@ -62,7 +65,7 @@ class Endings:
             self._release(hold)
 
     def oldest(self, worker: int) -> str | None:
-        """The run that *worker*'s output belongs to, if its answer came before its output."""
+        """The oldest run of *worker* that has been answered while its output is not complete: new output is its."""
         for hold in self._holds.get(worker, {}).values():
             if hold.output_due:
                 return hold.attempt.run_id

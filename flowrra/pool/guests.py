@@ -1,9 +1,9 @@
-"""Classes that travelled here by value and go back as themselves.
+"""Classes that a worker has received by value and that must arrive as the originals when it sends them back.
 
-cloudpickle gives a class that it pickles by value a number by which the process it came from knows it again. It also
-sends the whole class back and writes the copy's attributes over the original's, whose methods would from then on see
-the globals of the copy. So a worker sends such a class home by its number alone; a copy goes along unused, for the case
-that nobody at home holds the class any longer.
+cloudpickle gives a class that it pickles by value a number by which the process it came from recognises it. But it also
+sends the whole class back, and on arrival writes the copy's attributes over the original's, whose methods would from
+then on use the copy's globals. So a worker sends such a class as its number; a copy goes along, for the case that
+nobody there holds the class any longer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Guests:
             self._counted = len(_class_numbers)
 
     def reduce(self, kind: type) -> tuple[Any, ...] | None:
-        """How to pickle *kind*; None if it is no guest."""
+        """How to pickle *kind*; None if it did not come from another process."""
         copy = self._pickles.get(kind)
         if copy is None:
             return None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Ticket(NamedTuple):
-    """A run, as far as its place is concerned. Compares in the order of execution."""
+    """The number of a run and its place in the order of execution, in which tickets compare."""
 
     rank: tuple[int, int]
     """(-priority, seq)."""

@@ -33,9 +33,10 @@ def mark(token: bytes, number: int) -> bytes:
 
 
 class Tally:
-    """Bytes taken out of a worker's two pipes so far, in memory that the zygote (writer) and the worker share.
+    """How many bytes the zygote has read from a worker's two pipes, in memory that the two processes share: a seqlock.
 
-    A counter that is odd while a read is under way lets the worker see that a reading is not to be relied on.
+    The zygote writes, the worker reads. The turn is odd while the zygote reads from a pipe; a worker that finds it odd,
+    or changed meanwhile, cannot rely on the total.
     """
 
     _LAYOUT = struct.Struct("<QQ")
@@ -67,7 +68,7 @@ class Tally:
 
 
 class Mouth:
-    """A worker's side: has this run written anything, and the mark if so."""
+    """The worker's side: finds out whether a run has written anything, and marks the end of its output if so."""
 
     def __init__(self, token: bytes, tally: Tally) -> None:
         self._token, self._tally = token, tally
@@ -77,10 +78,11 @@ class Mouth:
         self._pipes = (os.dup(1), os.dup(2))
         """A run may close its own or put something else in their place."""
         self._streams = (sys.stdout, sys.stderr)
+        self._inodes = (os.fstat(1).st_ino, os.fstat(2).st_ino)
 
     def close_run(self, number: int) -> bool:
-        """Flush everything; end the output of run *number* if there is any, or may be. True if so."""
-        if (sys.stdout, sys.stderr) != self._streams or not all(map(_flush, self._streams)):
+        """Flush everything and, if run *number* wrote something or may have, mark the end of it; returns whether."""
+        if (sys.stdout, sys.stderr) != self._streams or not all(map(_flush, self._streams)) or not self._is_open():
             self._repair()
         flush_c_streams()
         written = self._count()
@@ -90,6 +92,13 @@ class Mouth:
             os.write(fd, mark(self._token, number))
         self._written = None if written is None else written + 2 * len(mark(self._token, number))
         return True
+
+    def _is_open(self) -> bool:
+        """Whether descriptors 1 and 2 are still the pipes: nothing to flush, nothing to notice otherwise."""
+        try:
+            return (os.fstat(1).st_ino, os.fstat(2).st_ino) == self._inodes
+        except OSError:
+            return False
 
     def _count(self) -> int | None:
         """Bytes ever written to both pipes: those read by the zygote and those still inside."""
@@ -150,7 +159,7 @@ class RunOutput:
             del self._tail[:-TAIL]
 
     def take(self) -> bytes:
-        """What came since the last call, as far as it is certain to be shown."""
+        """What came since the last call, as far as it belongs to the beginning: the rest waits for the run's end."""
         fresh, self._fresh = bytes(self._fresh), bytearray()
         return fresh
 
@@ -221,7 +230,7 @@ class Listener:
                 yield number, data
 
     def finished(self) -> Iterator[tuple[int, list[tuple[int, bytes]]]]:
-        """(run, its remaining data by stream) of each run that both pipes have got to the end of."""
+        """(run, its remaining data by stream) of each run whose mark has been read from both pipes."""
         out, err = self._streams[1].runs, self._streams[2].runs
         while out[0].number and err[0].number:
             rest = [(1, out[0].finish()), (2, err[0].finish())]
@@ -230,7 +239,7 @@ class Listener:
             err.popleft()
 
     def remains(self) -> list[tuple[int, bytes]]:
-        """After the worker's end: what no mark will end any more."""
+        """After the worker's end: (stream, data) of what it wrote and did not get to mark."""
         rest = ((number, run.finish()) for number, stream in self._streams.items() for run in stream.runs)
         return [(number, data) for number, data in rest if data]
 

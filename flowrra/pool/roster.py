@@ -1,6 +1,6 @@
 """Who gets which run: the decisions about workers, without any of the means.
 
-Events go in, instructions come out; the supervisor carries them out. Time is an argument. Runs are known by number
+Events go in, orders come out; the supervisor carries them out. Time is an argument. Runs are known by number
 here; what they are is none of the roster's business.
 """
 
@@ -42,6 +42,8 @@ class Role(Enum):
     SPARE = "spare"
     CONDEMNED = "condemned"
     """Gets nothing more, ends when what it holds is over."""
+    GONE = "gone"
+    """Its process has ended without being condemned; what it had sent before is still being read."""
 
 
 class Bench:
@@ -249,7 +251,7 @@ class Roster:
         return [Kill(worker)] if bench is not None and number in bench.held else []
 
     def renew_spares(self) -> list[Order]:
-        """Replace spares by new ones, because new ones know more modules."""
+        """Replace spares by new ones, which have more modules imported already."""
         orders: list[Order] = []
         for bench in self.benches.values():
             if bench.role is Role.SPARE:
@@ -258,8 +260,13 @@ class Roster:
         return orders + self._crew()
 
     def close_queue(self, worker: int) -> None:
-        """*worker* has ended: give it nothing more, while what it left is read. :meth:`ended` follows."""
-        self.benches[worker].closed = True
+        """*worker* has ended: give it nothing more, while what it left is read. :meth:`ended` follows.
+
+        For good, unlike ``closed``: what is read may have the engine recall runs, and that opens queues again.
+        """
+        bench = self.benches[worker]
+        if bench.role is not Role.CONDEMNED:
+            bench.role = Role.GONE
 
     def ended(self, workers: Iterable[int], taken: Iterable[int]) -> list[Order]:
         """*workers* are gone, all by one cause; *taken* were still queued. At most one run each was executing."""
@@ -278,7 +285,7 @@ class Roster:
         return orders + self._assign()
 
     def _settle_account(self, bench: Bench, queued: frozenset[int]) -> list[Order]:
-        """Charge one run at most: the oldest that was claimed. One claimed after it had not begun yet."""
+        """Charge at most one run: the oldest that the worker had claimed. The others had not begun and wait again."""
         claimed = [ticket for ticket in bench.held.values() if ticket.number not in queued]
         for ticket in bench.held.values():
             if ticket.number in queued or ticket in claimed[1:]:
@@ -340,6 +347,6 @@ class Roster:
 
 
 def _behind(bench: Bench) -> list[Ticket]:
-    """What has certainly not begun, as far as is known."""
+    """What the worker holds and, as far as is known, has not begun."""
     tickets = list(bench.held.values())
     return tickets[1:] if bench.started else tickets

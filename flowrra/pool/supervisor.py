@@ -6,9 +6,10 @@ import asyncio
 import itertools
 import os
 import signal
+import socket
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowrra import log
@@ -128,7 +129,8 @@ class Supervisor:
                 self._links[worker].interrupt(number)
                 self._later(GRACE, self._grace_over, worker, number)
             case order.Kill(worker):
-                self._links[worker].kill()
+                if worker in self._links:  # see _give
+                    self._links[worker].kill()
             case order.Return(number):
                 self._sink.returned(self._forget(number))
             case order.Cancelled(number):
@@ -141,7 +143,10 @@ class Supervisor:
     def _give(self, worker: int, number: int) -> None:
         attempt = self._attempts[number]
         call: EncodedCall = attempt.encoded
-        link = self._links[worker]
+        link = self._links.get(worker)
+        if link is None:  # its sockets could not be made; fork_failed is on the way
+            self._roster.refused(worker, number)
+            return
         supplies = (call.function,) if call.constants is None else (call.function, call.constants)
         run = said.Run(
             number,
@@ -165,7 +170,7 @@ class Supervisor:
             self._roster.refused(worker, number)
             self._loop.add_writer(full, self._unblocked, worker, full)
 
-    def _unblocked(self, worker: int, sock: Any) -> None:
+    def _unblocked(self, worker: int, sock: socket.socket) -> None:
         self._loop.remove_writer(sock)
         self._carry_out(self._roster.unblocked(worker))
 
@@ -184,7 +189,7 @@ class Supervisor:
             self._hear(link)
             self._carry_out(self._roster.grace_over(worker, number))
 
-    def _later(self, seconds: float, call: Any, *args: Any) -> None:
+    def _later(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         def run() -> None:
             self._timers.discard(timer)
             call(*args)
@@ -216,8 +221,14 @@ class Supervisor:
         for received in link.read_answers():
             heard = True
             match received.message:
-                case said.Answer() as answer:
+                case said.Answer() as answer if answer.number in self._attempts:
                     self._answered(link, answer, received.fd)
+                case said.Answer():
+                    # Something that a task left behind speaks in the worker's name; nothing it says can be trusted.
+                    log.pool.error("worker %s answers for a run that it does not have; it is replaced", link.pid)
+                    if received.fd is not None:
+                        os.close(received.fd)
+                    link.kill()
                 case said.Begun(number):
                     self._started(link, number)
                 case said.Progressed(number, done, total, text):
@@ -283,10 +294,10 @@ class Supervisor:
     # -- what becomes of workers (zygotes.Listener) -------------------------------------------------------------
 
     def _fork(self, worker: int) -> None:
-        link = self._links[worker] = Link(worker)
         try:
+            link = self._links[worker] = Link(worker)
             self._zygotes.fork(worker, link.ends())
-        except WorkerStartFailed as error:
+        except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
             self._loop.call_soon(self.fork_failed, worker, str(error))
             return
         self._loop.add_reader(link.answers, self._on_answers, link)
@@ -336,12 +347,16 @@ class Supervisor:
         taken: list[int] = []
         for worker in workers:
             self._roster.close_queue(worker)
-            taken += self._links[worker].take_back()
-            self._hear(self._links[worker])
+            link = self._links.get(worker)
+            if link is not None:
+                taken += link.take_back()
+                self._hear(link)
             self._endings.output_complete(worker)
         self._carry_out(self._roster.ended(workers, taken))
         for worker in workers:
-            self._release(self._links.pop(worker))
+            link = self._links.pop(worker, None)
+            if link is not None:
+                self._release(link)
             self._exits.pop(worker, None)
 
     def _release(self, link: Link) -> None:

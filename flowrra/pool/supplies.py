@@ -1,4 +1,4 @@
-"""A worker's shelf of functions, constants and surroundings, each sent to it once."""
+"""What a worker is sent once and then keeps: functions, constants of maps, surroundings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Shelf:
             os.close(fd)
 
     def function(self, digest: bytes) -> Any:
-        """The function; the same object each time only if no run can leave a trace in it."""
+        """The function. If a run can change anything in it, each call rebuilds it; otherwise one object serves all."""
         if digest in self._loaded:
             return self._loaded[digest]
         supply, _ = self._supplies[digest]
@@ -46,6 +46,6 @@ class Shelf:
         return function
 
     def value(self, digest: bytes) -> Any:
-        """Rebuilt anew, on a fresh private mapping of its buffers."""
+        """Rebuild the value: each call makes a new one, on a private mapping of its buffers."""
         supply, fd = self._supplies[digest]
         return load(supply.head, arrived(fd, supply.table))

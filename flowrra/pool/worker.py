@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 from flowrra.core.records import Outcome
@@ -29,13 +30,13 @@ from flowrra.pool.payloads import Payload, arrived, load
 from flowrra.pool.supplies import Shelf
 from flowrra.pool.surroundings import settle
 from flowrra.pool.wire import Receiver, send, send_with
-from flowrra.running import RunContext, entered
+from flowrra.running import RunContext, ThinnedReport, entered
 
 WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
 _STOP_SIZE = 256
 """Bytes; more than a Stop takes."""
-_REPORT_EVERY = 0.1
-"""Seconds between two progress reports of one run."""
+_LONGEST_MESSAGE = 1000
+"""Characters of a progress message that are sent on."""
 
 
 class StopRequested(BaseException):
@@ -58,13 +59,13 @@ class Worker:
         self._stops = Receiver(queue, _STOP_SIZE)
         self._mouth = mouth
         self._shelf = Shelf()
+        self._pid = os.getpid()
         self._running = 0
         """Number of the run whose function is executing; 0 between runs. Read by the signal handler."""
         self._to_stop = 0
         """Number of the latest run that is to stop; it may have been claimed a moment ago, or have just ended."""
         self._stopped = 0
         """Number of the latest run that was interrupted."""
-        self._reports: _Reports | None = None
         self._imported = frozenset(name for name in WORTH_PRELOADING if name in sys.modules)
         self._modules = len(sys.modules)
         signal.signal(signal.SIGUSR1, self._on_stop)
@@ -133,14 +134,14 @@ class Worker:
 
     def _execute(self, run: Run, fd: int | None) -> tuple[Answer, int | None]:
         begun = time.monotonic()
-        self._reports = reports = _Reports(self._answers, run.number)
+        report = ThinnedReport(partial(self._send_progress, run.number))
         try:
             try:
                 self._running = run.number
                 if self._to_stop == run.number:  # the signal came between the claim and the line above
                     self._interrupt()
                 self._fetch_supplies(run)
-                kind, payload = OutcomeKind.RETURNED, self._call(run, fd, reports)
+                kind, payload = OutcomeKind.RETURNED, self._call(run, fd, report)
             finally:
                 self._running = 0
         except StopRequested:
@@ -149,7 +150,10 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
             outcome = _outcome(run, error)
             kind, payload = outcome.kind, encode_failure(outcome)
-        reports.finish()
+        if os.getpid() != self._pid:
+            # A child that the function forked has come to the function's end; it is nobody's worker.
+            os._exit(0)
+        report.finish()
         return self._answer(run.number, kind, payload, begun)
 
     def _answer(self, number: int, kind: OutcomeKind, payload: Payload, begun: float) -> tuple[Answer, int | None]:
@@ -167,9 +171,9 @@ class Worker:
         )
         return answer, payload.segment.descriptor() if payload.segment is not None else None
 
-    def _call(self, run: Run, fd: int | None, reports: _Reports) -> Payload:
+    def _call(self, run: Run, fd: int | None, report: ThinnedReport) -> Payload:
         function, args, kwargs = self._load(run, fd)
-        with entered(RunContext(run.run_id, run.attempt, run.task_name, run.deadline, reports.report)):
+        with entered(RunContext(run.run_id, run.attempt, run.task_name, run.deadline, report)):
             value = function(*args, **kwargs)
         if inspect.iscoroutine(value):
             value.close()
@@ -221,6 +225,9 @@ class Worker:
         send_with(self._answers, message, [fd])
         os.close(fd)
 
+    def _send_progress(self, number: int, done: float, total: float | None, message: str) -> None:
+        send(self._answers, Progressed(number, done, total, message[:_LONGEST_MESSAGE]))
+
     def _newly_imported(self) -> tuple[str, ...]:
         if len(sys.modules) == self._modules:
             return ()
@@ -228,29 +235,6 @@ class Worker:
         now = frozenset(name for name in WORTH_PRELOADING if name in sys.modules)
         new, self._imported = now - self._imported, now
         return tuple(sorted(new))
-
-
-class _Reports:
-    """Sends the progress of one run, at most ten times a second; the last report always arrives."""
-
-    def __init__(self, answers: socket.socket, number: int) -> None:
-        self._answers, self._number = answers, number
-        self._sent_at = 0.0
-        self._waiting: Progressed | None = None
-
-    def report(self, done: float, total: float | None, text: str) -> None:
-        report = Progressed(self._number, float(done), None if total is None else float(total), str(text)[:1000])
-        now = time.monotonic()
-        if now - self._sent_at < _REPORT_EVERY:
-            self._waiting = report
-            return
-        self._sent_at, self._waiting = now, None
-        send(self._answers, report)
-
-    def finish(self) -> None:
-        if self._waiting is not None:
-            send(self._answers, self._waiting)
-            self._waiting = None
 
 
 @contextmanager

@@ -176,7 +176,7 @@ class Zygote:
         self._say(Forked(worker, pid), (child.pidfd,))
 
     def _bury(self, child: _Child) -> None:
-        """A worker has ended: hear its last words, end its process group, report it."""
+        """A worker has ended: read the rest of its output, end its process group, report it."""
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         # Before it is reaped: until then its number cannot belong to anyone else.
         _signal_group(child.pid)

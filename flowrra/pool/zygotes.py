@@ -29,7 +29,7 @@ class Listener(Protocol):
     def fork_failed(self, worker: int, reason: str) -> None: ...
 
     def zygote_ended(self, workers: Sequence[int], last_words: str) -> None:
-        """By itself, and by order of the kernel all its *workers* with it."""
+        """A zygote has ended by itself; the kernel (PDEATHSIG) has ended its *workers* with it."""
 
     def better_spares_possible(self) -> None:
         """Workers forked from now on have more modules."""
@@ -52,8 +52,8 @@ class Zygotes:
     def fork(self, worker: int, ends: Sequence[int]) -> None:
         """Have a worker forked that gets copies of *ends*. Raises ``WorkerStartFailed`` if there can be no zygote."""
         zygote = self._living()
-        zygote.workers.add(worker)
         zygote.send(said.Fork(worker), ends)
+        zygote.workers.add(worker)
 
     def prefer(self, modules: Sequence[str]) -> None:
         """Workers have needed *modules*: preload them."""

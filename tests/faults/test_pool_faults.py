@@ -22,7 +22,17 @@ from flowrra.errors import NotEncodable, TaskCancelled, WorkerLost, WorkerStartF
 from flowrra.interfaces import Attempt
 from flowrra.pool import zygote_process
 from tests.faults.pool_driver import Pool, pool
-from tests.faults.victims import crash, never_return, null_pointer, segfault, talk, unpicklable, work
+from tests.faults.victims import (
+    close_own_stdout,
+    crash,
+    fork_a_child_that_returns,
+    never_return,
+    null_pointer,
+    segfault,
+    talk,
+    unpicklable,
+    work,
+)
 
 STOP_LIMIT = 1.5
 """Seconds: three times the promise."""
@@ -400,6 +410,7 @@ async def test_a_zygote_that_cannot_start_fails_the_runs_and_recovers(
     boot: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with pool(2) as cpu:
+        assert await cpu.run(work, 2) == 4
         with monkeypatch.context() as patch:
             patch.setattr(zygote_process, "_BOOT", boot)
             await _kill_zygote(cpu)
@@ -512,3 +523,19 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+async def test_a_child_that_a_task_has_forked_never_becomes_a_second_worker() -> None:
+    async with pool(1) as cpu:
+        for n in (5, 6):
+            assert await cpu.run(fork_a_child_that_returns, n) == (n, 0)
+        assert await cpu.run(work, 7) == 49
+        assert cpu.executor.describe()["lost"] == 0
+
+
+async def test_the_run_after_one_that_has_closed_its_stdout_can_print() -> None:
+    async with pool(1) as cpu:
+        await cpu.run(close_own_stdout)
+        attempt = cpu.submit(talk, 3)
+        assert (await cpu.outcome(attempt)).value == 9
+        assert cpu.text(attempt) == "run 3\n"

@@ -43,3 +43,14 @@ def work(n: int) -> int:
 def talk(n: int) -> int:
     print("run", n)
     return n * n
+
+
+def fork_a_child_that_returns(n: int) -> tuple[int, int]:
+    child = os.fork()
+    if child == 0:
+        return 0, 0
+    return n, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def close_own_stdout() -> None:
+    os.close(1)

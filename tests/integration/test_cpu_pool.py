@@ -167,6 +167,42 @@ async def test_an_instance_of_a_cells_class_comes_back_as_that_class_and_leaves_
     assert point.shown() == "2 km"
 
 
+async def test_a_class_with_slots_comes_back_as_that_class(cell: Cell) -> None:
+    names = cell("""
+        from dataclasses import dataclass
+        @dataclass(slots=True)
+        class Place:
+            x: int
+        class Far(Place):
+            __slots__ = ("y",)
+        def place(x): return Place(x)
+        def move(place):
+            place.x += 1
+            return place, hasattr(place, "__dict__")
+    """)
+    async with pool(1) as cpu:
+        assert await cpu.run(names.place, 3) == names.Place(3)
+        moved, has_dict = await cpu.run(names.move, names.Place(4))
+        assert type(moved) is names.Place
+        assert (moved.x, has_dict) == (5, False)
+        far = names.Far(6)
+        far.y = 7
+        moved, has_dict = await cpu.run(names.move, far)
+        assert (type(moved), moved.x, moved.y, has_dict) == (names.Far, 7, 7, False)
+
+
+async def test_a_helper_behind_a_cache_travels_even_if_it_calls_itself(cell: Cell) -> None:
+    names = cell("""
+        from functools import cache
+        @cache
+        def fibonacci(n): return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+        def use(n): return fibonacci(n), fibonacci.cache_info().currsize
+    """)
+    async with pool(1) as cpu:
+        assert await cpu.run(names.use, 80) == (23416728348467685, 81)
+        assert await cpu.run(names.fibonacci, 40) == 102334155
+
+
 async def test_map_encodes_function_and_constants_once_and_keeps_order(cell: Cell) -> None:
     task = cell("def task(x, *, table, power=1): return table[x] ** power").task
     async with pool() as cpu:

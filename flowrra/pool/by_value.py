@@ -1,0 +1,43 @@
+"""Two things of a cell that cloudpickle sends but that do not arrive as what they were."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+from cloudpickle import cloudpickle as internals
+
+CachedFunction: Final = type(functools.lru_cache(lambda: None))
+
+
+def reduce_slotted(kind: type) -> tuple[Any, ...] | None:
+    """How to pickle a class with ``__slots__`` by value; None for what cloudpickle does right.
+
+    cloudpickle makes the class without slots and adds the names of the slots as an attribute, so that instances get a
+    ``__dict__`` there, and cannot be rebuilt on the way back, where there is none.
+    """
+    if "__slots__" not in kind.__dict__ or _travels_by_name(kind):
+        return None
+    make, (*new, type_kwargs, number, extra), *rest = internals._dynamic_class_reduce(kind)  # noqa: SLF001 - see Pickler
+    return make, (*new, {**type_kwargs, "__slots__": kind.__dict__["__slots__"]}, number, extra), *rest
+
+
+def reduce_cached(function: Any) -> tuple[Any, ...] | None:
+    """How to pickle a function behind ``functools.lru_cache`` by value; None if it can be imported.
+
+    It pickles itself by name, under which a worker has nothing if the name is one of a notebook. The cache stays here.
+    """
+    if _travels_by_name(function):
+        return None
+    parameters = function.cache_parameters()
+    return cached, (function.__wrapped__, parameters["maxsize"], parameters["typed"])
+
+
+def cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Callable[..., Any]:  # noqa: FBT001 - called by pickle
+    """The cached function, with an empty cache."""
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _travels_by_name(value: Any) -> bool:
+    return internals._lookup_module_and_qualname(value) is not None  # noqa: SLF001 - cloudpickle offers no other way
