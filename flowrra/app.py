@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, Unpack, overload
 
 from flowrra.batch import Batch
 from flowrra.blocking import Blocking
@@ -47,6 +47,9 @@ class Flowrra:
     warning; an exception in the block cancels everything. Finished handles answer for ever; unfinished ones are
     CANCELLED with ``AppStopped``. Every method may be called from any thread and any loop.
     """
+
+    __flowrra_app__: ClassVar[bool] = True
+    """Says what this is to the pool, which must not import it."""
 
     def __init__(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from flowrra.clock import Clock, Timer
 from flowrra.core.ready import Place, ReadyQueue
@@ -29,6 +30,7 @@ class Dispatch:
         self._set_aside: dict[str, Place] = {}
         self._entries = itertools.count(1)
         self._serving: set[str] = set()
+        self._suspended = 0
         self._worst_given = dict.fromkeys(executors, _NOTHING_GIVEN)
         """The last place that each executor has ever been given: what waits behind it has nothing to overtake."""
 
@@ -59,6 +61,15 @@ class Dispatch:
 
     # -- serving
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Give no executor anything in the block, and not by itself afterwards."""
+        self._suspended += 1
+        try:
+            yield
+        finally:
+            self._suspended -= 1
+
     def serve_all(self) -> None:
         for name in self._executors:
             self.serve(name)
@@ -67,7 +78,7 @@ class Dispatch:
         """Give the executor runs while it has room; if a better one still waits, let it overtake what is prefetched."""
         queue = self._queues[name]
         # Taking back reports to the engine, which serves again: the loop below does that already.
-        if not queue or name in self._serving or EVERYTHING in self._paused:
+        if not queue or self._suspended or name in self._serving or EVERYTHING in self._paused:
             return
         self._serving.add(name)
         try:

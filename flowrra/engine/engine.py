@@ -255,8 +255,10 @@ class Engine:
             self._idle.set()
 
     def _stop_runs(self, runs: Iterable[Run], reason: StopReason, words: str) -> None:
-        for run in runs:
-            self._apply(run, StopRequested(reason, words))
+        # Otherwise each stop would make room for another run, which is stopped next.
+        with self._dispatch.suspended():
+            for run in runs:
+                self._apply(run, StopRequested(reason, words))
         self._dispatch.serve_all()
 
     def _stop_at(self, when: float, run: Run, reason: StopReason) -> Timer:
