@@ -49,7 +49,8 @@ def executed(folder: Path, *cells: str) -> list[nbformat.NotebookNode]:
 
 
 def test_an_executed_notebook_keeps_the_final_state_of_every_view(folder: Path) -> None:
-    cells = executed(folder, START, "runs = work.map(range(30)); runs", "work.submit(3)", "runs.wait(30)", "runs")
+    wait = "runs.wait(30), one.wait(30)"
+    cells = executed(folder, START, "runs = work.map(range(30)); runs", "one = work.submit(3); one", wait, "runs")
     for cell in (cells[1], cells[4]):
         (output,) = cell.outputs
         assert set(output.data) == {"text/html", "text/plain"}
