@@ -118,9 +118,10 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
             return lambda: None
         return engine.dispatcher.subscribe(lambda event: event.batch_id == self.id and callback(event))
 
-    def _signal(self, on_error: OnError) -> Countdown:
+    def _signal(self, on_error: object) -> Countdown:
         if on_error not in ("raise", "return", "skip"):
-            raise InvalidOption(f"on_error is 'raise', 'return' or 'skip', not {on_error!r}")
+            hint = f"; for a limit of the wait write timeout={on_error!r}" if isinstance(on_error, int | float) else ""
+            raise InvalidOption(f"on_error is 'raise', 'return' or 'skip', not {on_error!r}{hint}")
         return Countdown(self._runs, stop_on_failure=on_error == "raise")
 
     def _values(self, on_error: OnError) -> list[Any]:

@@ -42,6 +42,7 @@ class Dispatcher:
         self._subscribers: tuple[Callable[[RunEvent], object], ...] = ()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._failed: list[Callable[..., object]] = []
         self.lost = 0
 
     @property
@@ -93,6 +94,13 @@ class Dispatcher:
             if self._thread is not None:
                 self._calls.put(None)
 
+    def _complain(self, call: Callable[..., object], error: BaseException) -> None:
+        """Log *error*, with its traceback the first time that *call* fails: a subscriber is called for every event."""
+        # By identity: a callable may be unhashable, or equal to anything.
+        known = any(each is call for each in self._failed)
+        self._failed = [each for each in self._subscribers if any(each is one for one in (*self._failed, call))]
+        log.events.error("a callback failed: %r: %r", call, error, exc_info=None if known else error)
+
     def _work(self) -> None:
         while True:
             try:
@@ -109,7 +117,7 @@ class Dispatcher:
             call, args = item
             try:
                 call(*args)
-            except BaseException:  # noqa: BLE001 - whatever user code raises, the calls after it must still be made
-                log.events.exception("a callback failed: %r", call)
+            except BaseException as error:  # noqa: BLE001 - whatever user code raises, the calls after it must be made
+                self._complain(call, error)
             # Otherwise the last call's objects live on while the thread waits for the next one.
             del item, call, args

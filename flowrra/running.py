@@ -66,6 +66,8 @@ class RunContext:
     deadline: float | None
     """``time.monotonic()`` by which the run has to be done, or None."""
     report: Report = field(repr=False)
+    set_waiting: Callable[[bool], object] | None = field(default=None, repr=False)
+    """Tells the executor that the run waits for another one, or goes on; None where its slot stays its own."""
 
 
 _current: ContextVar[RunContext | None] = ContextVar("flowrra_current_run", default=None)
@@ -79,6 +81,23 @@ def entered(context: RunContext) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def slot_given_back() -> Iterator[None]:
+    """Let another run have the slot of the current one, if there is one, while that waits in the block.
+
+    Otherwise runs that wait for runs of the same executor would keep them from starting once they fill all slots.
+    """
+    context = _current.get()
+    if context is None or context.set_waiting is None:
+        yield
+        return
+    context.set_waiting(True)
+    try:
+        yield
+    finally:
+        context.set_waiting(False)
 
 
 def current_run() -> RunContext:

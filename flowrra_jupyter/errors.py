@@ -24,6 +24,6 @@ class NameTaken(FlowrraError, NameError):
 
     def __init__(self, variable: str, holds: object) -> None:
         super().__init__(
-            f"the variable {variable!r} holds a {type(holds).__name__} and is left alone; "
+            f"the variable {variable!r} holds a value of type {type(holds).__name__} and is left alone; "
             "choose another one: %flowrra start --as NAME"
         )

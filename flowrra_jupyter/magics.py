@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 
+from flowrra import FlowrraError
 from flowrra_jupyter.session import DEFAULT_VARIABLE, Session
 from flowrra_jupyter.view_models import WORDS
 
@@ -96,7 +97,11 @@ class FlowrraMagics(Magics):
             "show": lambda asked: self._session.find(asked.id) if asked.id else self._session.current(),
             "cancel": lambda asked: self._session.cancel(asked.id),
         }
-        return commands[asked.command](asked)
+        try:
+            return commands[asked.command](asked)
+        except FlowrraError as error:
+            # Said in one line: the way through the magic to it helps nobody.
+            raise UsageError(f"%flowrra: {error}") from error
 
     def _show_app(self, _: argparse.Namespace) -> Any:
         return self._session.current()

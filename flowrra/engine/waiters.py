@@ -12,6 +12,7 @@ from flowrra.engine.run import Run
 from flowrra.errors import WouldDeadlock
 from flowrra.hosting import current_host
 from flowrra.loops import LoopInbox
+from flowrra.running import slot_given_back
 
 HEARTBEAT = 0.05
 """Seconds between wake-ups of a host's loop while something is awaited there: an interrupt is noticed that soon."""
@@ -159,7 +160,8 @@ class LoopWaiters:
         self._enter()
         try:
             if signal.arm(wake):
-                await wake.future
+                with slot_given_back():
+                    await wake.future
         finally:
             self._leave()
             signal.disarm()
@@ -205,7 +207,10 @@ def block(signal: Signal, timeout: float | None, pumped: asyncio.AbstractEventLo
         return _pump(signal, timeout)
     wake = _WakeThread()
     try:
-        return not signal.arm(wake) or wake.event.wait(timeout)
+        if not signal.arm(wake):
+            return True
+        with slot_given_back():
+            return wake.event.wait(timeout)
     finally:
         signal.disarm()
 

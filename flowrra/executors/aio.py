@@ -72,7 +72,7 @@ class AioExecutor(InProcess[_Coroutine]):
             if entry.grace is not None:
                 entry.grace.cancel()
             self._target.post(self._cancel, entry)
-        self._entries.clear()
+        self._forget_all()
 
     # -- on the coroutines' loop
 
@@ -89,7 +89,7 @@ class AioExecutor(InProcess[_Coroutine]):
             self._engine.post(self._over, entry, Outcome(OutcomeKind.CANCELLED, exception=stopped))
             return
         entry.begun = True
-        context, report = self._context_of(attempt)
+        context, report = self._context_of(entry)
         try:
             with entered(context):
                 value = await call.function(*call.args, **call.kwargs)

@@ -21,6 +21,8 @@ class Entry:
 
     attempt: Attempt
     answered: bool = False
+    waits: int = 0
+    """For how many things at a time it waits; others may have its slot meanwhile."""
 
 
 E = TypeVar("E", bound=Entry)
@@ -36,6 +38,7 @@ class InProcess(Generic[E]):
         self.name = name
         self._slots = slots
         self._entries: dict[tuple[str, int], E] = {}
+        self._waiting = 0
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -57,7 +60,7 @@ class InProcess(Generic[E]):
         self._engine = LoopInbox(asyncio.get_running_loop())
 
     def room(self) -> int:
-        return self._slots - len(self._entries)
+        return self._slots - len(self._entries) + self._waiting
 
     def recall(self, above: tuple[int, int] | None = None) -> None:
         """There is nothing to give back."""
@@ -69,6 +72,10 @@ class InProcess(Generic[E]):
     def _occupy(self, entry: E) -> None:
         self._entries[entry.attempt.run_id, entry.attempt.number] = entry
 
+    def _forget_all(self) -> None:
+        self._entries.clear()
+        self._waiting = 0
+
     def _executing(self, attempt: Attempt) -> E | None:
         """The attempt's entry, unless its end has been told."""
         entry = self._entries.get((attempt.run_id, attempt.number))
@@ -78,12 +85,24 @@ class InProcess(Generic[E]):
         attempt = entry.attempt
         if self._entries.pop((attempt.run_id, attempt.number), None) is None:
             return
+        self._waiting -= bool(entry.waits)
         if entry.answered:
             self._sink.released(attempt)
         else:
             self._sink.finished(attempt, outcome)
 
-    def _context_of(self, attempt: Attempt) -> tuple[RunContext, ThinnedReport]:
-        """What ``current_run()`` and ``progress`` find while the attempt executes."""
+    def _context_of(self, entry: E) -> tuple[RunContext, ThinnedReport]:
+        """What ``current_run()``, ``progress`` and waits for other runs find while the attempt executes."""
+        attempt = entry.attempt
         report = ThinnedReport(partial(self._engine.post, self._sink.progressed, attempt.run_id))
-        return RunContext(attempt.run_id, attempt.number, attempt.task_name, attempt.deadline, report), report
+        waiting = partial(self._engine.post, self._set_waiting, entry)
+        return RunContext(attempt.run_id, attempt.number, attempt.task_name, attempt.deadline, report, waiting), report
+
+    def _set_waiting(self, entry: E, waits: bool) -> None:  # noqa: FBT001 - called through the inbox
+        before = entry.waits
+        entry.waits += 1 if waits else -1
+        if (entry.attempt.run_id, entry.attempt.number) not in self._entries:
+            return
+        self._waiting += bool(entry.waits) - bool(before)
+        if waits:
+            self._sink.room_changed()

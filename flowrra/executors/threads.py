@@ -45,7 +45,7 @@ class ThreadExecutor(InProcess[Entry]):
         self._engine.post(self._sink.finished, attempt, outcome)
 
     async def close(self) -> None:
-        self._entries.clear()
+        self._forget_all()
         self._crew.dismiss()
 
     # -- on the threads
@@ -58,11 +58,12 @@ class ThreadExecutor(InProcess[Entry]):
         call, context = attempt.encoded
         self._engine.post(self._sink.started, attempt, threading.current_thread().name)
         # A copy for each attempt: what one sets must not be seen by the next, and a context cannot be entered twice.
-        outcome = context.copy().run(self._call, attempt, call)
+        outcome = context.copy().run(self._call, entry, call)
         self._engine.post(self._over, entry, outcome)
 
-    def _call(self, attempt: Attempt, call: Call) -> Outcome:
-        context, report = self._context_of(attempt)
+    def _call(self, entry: Entry, call: Call) -> Outcome:
+        attempt = entry.attempt
+        context, report = self._context_of(entry)
         try:
             with entered(context):
                 value = call.function(*call.args, **call.kwargs)

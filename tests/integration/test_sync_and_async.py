@@ -202,3 +202,23 @@ def test_an_iterable_that_waits_for_runs_can_be_mapped() -> None:
         first = app.task(name="first")(abs)
         batch = app.blocking.map(abs, (first.submit(-n).result(10) for n in range(5)))
         assert batch.result(timeout=10) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", ["coroutines", "threads"])
+def test_runs_that_wait_for_runs_of_their_own_kind_give_their_slots_back(kind: str) -> None:
+    app = Flowrra(io_concurrency=2, io_threads=2)
+
+    @app.task
+    async def fibonacci(n: int) -> int:
+        return n if n < 2 else sum(await asyncio.gather(fibonacci.submit(n - 1), fibonacci.submit(n - 2)))
+
+    @app.task
+    def fibonacci_on_threads(n: int) -> int:
+        return n if n < 2 else sum(fibonacci_on_threads.map([n - 1, n - 2]).result())
+
+    with app:
+        task = fibonacci if kind == "coroutines" else fibonacci_on_threads
+        assert task.submit(6).result(20) == 8
+        executor = app.stats().executors["io" if kind == "coroutines" else "threads"]
+        assert (executor["running"], executor["abandoned"]) == (0, 0)
+        assert task.map([1, 0, 1]).result(timeout=20) == [1, 0, 1]

@@ -133,3 +133,18 @@ def test_closing_waits_for_no_callback_but_makes_every_call() -> None:
     until_called(dispatcher)
     assert called == [1]
     dispatcher.close()
+
+
+def test_a_subscriber_that_always_fails_is_shown_with_its_traceback_once(
+    dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: RunEvent) -> None:
+        raise ValueError("no")
+
+    dispatcher.subscribe(fail)
+    with caplog.at_level(logging.ERROR, logger="flowrra.events"):
+        for number in range(5):
+            dispatcher.publish(event(number))
+        until_called(dispatcher)
+    assert ["ValueError" in record.getMessage() for record in caplog.records] == [True] * 5
+    assert [record.exc_info is not None for record in caplog.records] == [True, False, False, False, False]
