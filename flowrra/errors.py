@@ -159,12 +159,16 @@ class NotEncodable(FlowrraError, TypeError):
     ``path`` leads to the culprit (``args[0]['db'].connection``), ``what`` is its type, ``reason`` the pickler's words.
     """
 
-    def __init__(self, task: str, path: str, what: str, reason: str) -> None:
+    def __init__(
+        self,
+        task: str,
+        path: str,
+        what: str,
+        reason: str,
+        remedy: str = "create it inside the task, or pass what it is made from (a path, a URL, an id)",
+    ) -> None:
         self.task, self.path, self.what, self.reason = task, path, what, reason
-        super().__init__(
-            f"{path} of {task!r} cannot be sent to or from a worker process: {what} ({reason}); "
-            "create it inside the task, or pass what it is made from (a path, a URL, an id)"
-        )
+        super().__init__(f"{path} of {task!r} cannot be sent to or from a worker process: {what} ({reason}); {remedy}")
 
 
 class NotDecodable(NotEncodable):

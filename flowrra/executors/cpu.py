@@ -8,10 +8,9 @@ from typing import Any
 from flowrra.core.statuses import StopReason
 from flowrra.interfaces import Attempt, AttemptSink, Call
 from flowrra.options import check_positive_count
-from flowrra.pool import codec
 from flowrra.pool.cores import available_cores
+from flowrra.pool.encoding.calls import CallEncoder, EncodedCall
 from flowrra.pool.supervisor import Supervisor
-from flowrra.pool.surroundings import Scenery
 
 
 class CpuExecutor:
@@ -23,8 +22,7 @@ class CpuExecutor:
     def __init__(self, workers: int | None = None, name: str = "cpu") -> None:
         self.name = name
         self._workers = available_cores() if workers is None else check_positive_count("cpu_workers", workers)
-        self._functions = codec.FunctionEncoder()
-        self._scenery = Scenery()
+        self._encoder = CallEncoder()
         self._supervisor: Supervisor | None = None
 
     @property
@@ -35,25 +33,17 @@ class CpuExecutor:
     def slots(self) -> int:
         return self._workers
 
-    # -- on the submitter's thread ------------------------------------------------------------------------------
+    # On the submitter's thread.
 
-    def encode(self, call: Call) -> codec.EncodedCall:
+    def encode(self, call: Call) -> EncodedCall:
         """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``."""
-        function = self._functions.encode(call.task_name, call.function)
-        arguments = codec.encode_arguments(call.task_name, call.args, call.kwargs)
-        return codec.EncodedCall(function, None, arguments, self._scenery.current())
+        return self._encoder.encode(call)
 
-    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[codec.EncodedCall]:
+    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[EncodedCall]:
         """As :meth:`encode`; function, keywords and surroundings are read once for all rows."""
-        function = self._functions.encode(call.task_name, call.function)
-        constants = codec.encode_constants(call.task_name, call.kwargs) if call.kwargs else None
-        scene = self._scenery.current()
-        return [
-            codec.EncodedCall(function, constants, codec.encode_arguments(call.task_name, row, {}), scene)
-            for row in rows
-        ]
+        return self._encoder.encode_map(call, rows)
 
-    # -- on the engine's loop -----------------------------------------------------------------------------------
+    # On the engine's loop.
 
     async def start(self, sink: AttemptSink) -> None:
         """Make ready; the processes are started when the first run comes. Twice is as good as once."""
@@ -87,7 +77,7 @@ class CpuExecutor:
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             await supervisor.close()
-        self._functions.forget()
+        self._encoder.forget()
 
     @property
     def _running(self) -> Supervisor:

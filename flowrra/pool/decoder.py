@@ -6,12 +6,14 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from flowrra.loops import LoopInbox
 
 _Job = tuple[Callable[[], Any], Callable[[Any], None]]
 _PATIENCE = 0.2
+"""Seconds for the thread to end."""
 
 
 class Decoder:
@@ -22,6 +24,7 @@ class Decoder:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._name = name
         self._thread: threading.Thread | None = None
+        self._ended = asyncio.Event()
 
     def decode(self, job: Callable[[], Any], deliver: Callable[[Any], None]) -> None:
         """Call *job* on the thread, then *deliver* with what it returned on the loop. *job* must not raise."""
@@ -34,6 +37,7 @@ class Decoder:
         while (item := self._jobs.get()) is not None:
             job, deliver = item
             self._inbox.post(deliver, job())
+        self._inbox.post(self._ended.set)
 
     async def close(self) -> None:
         """Let the thread end. One that is stuck in the user's code is left behind: it is a daemon and holds nothing."""
@@ -41,7 +45,6 @@ class Decoder:
         if thread is None:
             return
         self._jobs.put(None)
-        give_up = asyncio.get_running_loop().time() + _PATIENCE
-        while thread.is_alive() and asyncio.get_running_loop().time() < give_up:
-            thread.join(0.001)
-            await asyncio.sleep(0)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), _PATIENCE)
+            thread.join()  # it has nothing left to do but to return

@@ -5,8 +5,14 @@ Either their value is still being rebuilt, or some of their output is still on i
 
 from __future__ import annotations
 
+import os
+from functools import partial
+
 from flowrra.core.records import Outcome
 from flowrra.interfaces import Attempt, AttemptSink
+from flowrra.pool import outcomes
+from flowrra.pool.decoder import Decoder
+from flowrra.pool.transport.messages import Answer
 
 
 class Hold:
@@ -26,12 +32,26 @@ class Hold:
 class Endings:
     """Reports the end of an attempt once its outcome is there and everything that it wrote has been passed on."""
 
-    def __init__(self, sink: AttemptSink) -> None:
+    def __init__(self, sink: AttemptSink, decoder: Decoder) -> None:
         self._sink = sink
+        self._decoder = decoder
         self._holds: dict[int, dict[int, Hold]] = {}
         """By worker and number, in the order of the answers."""
         self._early: set[tuple[int, int]] = set()
         """(worker, run) whose output was complete before its answer was read: two sockets, no order between them."""
+
+    def answered(self, worker: int, attempt: Attempt, answer: Answer, fd: int | None) -> None:
+        """Turn an answer into the attempt's outcome: at once, or when its value is rebuilt and its output is here."""
+        outcome: Outcome | None = None
+        if answer.stopped:
+            outcome = outcomes.stopped(attempt)
+            if fd is not None:
+                os.close(fd)
+        elif outcomes.is_quick(answer):
+            outcome = outcomes.decoded(attempt, answer, fd)
+        hold = self.hold(worker, answer.number, attempt, outcome, wrote=answer.wrote)
+        if hold is not None and outcome is None:
+            self._decoder.decode(partial(outcomes.decoded, attempt, answer, fd), partial(self.decoded, hold))
 
     def hold(self, worker: int, number: int, attempt: Attempt, outcome: Outcome | None, *, wrote: bool) -> Hold | None:
         """Report the end now if nothing is missing; else keep it and return the hold."""
@@ -44,9 +64,13 @@ class Endings:
         self._holds.setdefault(worker, {})[number] = held
         return held
 
-    def close(self) -> None:
+    def forget(self) -> None:
         """Report nothing any more."""
         self._holds.clear()
+
+    async def close(self) -> None:
+        self.forget()
+        await self._decoder.close()
 
     def decoded(self, hold: Hold, outcome: Outcome) -> None:
         hold.outcome = outcome

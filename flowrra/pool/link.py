@@ -11,30 +11,36 @@ import os
 import signal
 import socket
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 
-from flowrra.pool.codec import FunctionRef
-from flowrra.pool.messages import Forget, Run, Scene, Stop, Supply
-from flowrra.pool.payloads import INLINE, Payload
-from flowrra.pool.segments import Segment
-from flowrra.pool.surroundings import NumberedSurroundings
-from flowrra.pool.wire import Received, Receiver, pair, send
+from flowrra.interfaces import Attempt
+from flowrra.pool.encoding.calls import EncodedCall
+from flowrra.pool.encoding.functions import FunctionRef
+from flowrra.pool.encoding.payloads import INLINE
+from flowrra.pool.encoding.surroundings import SurroundingsRef
+from flowrra.pool.transport.messages import Forget, RunHeader, Stop, Supply, SurroundingsSupply
+from flowrra.pool.transport.segments import Segment
+from flowrra.pool.transport.wire import Received, Receiver, pairs, send
 
 _SUPPLIES_KEPT = 256
 """Functions a worker keeps loaded."""
 
 
 class Link:
-    """Everything the engine holds of one worker: three sockets, and what the worker has been told."""
+    """Everything the engine holds of one worker: three sockets, and what the worker has been told.
+
+    Raises ``OSError`` if this process has not enough descriptors left for it.
+    """
 
     def __init__(self, worker: int) -> None:
         self.worker = worker
         self.pid = 0
         self.pidfd = -1
-        self._queue, self._queue_end = pair()
-        self._supplies, self._supplies_end = pair()
-        self._answers_end, self.answers = pair()
+        queue, supplies, answers = pairs(3)
+        self._queue, self._queue_end = queue
+        self._supplies, self._supplies_end = supplies
+        self._answers_end, self.answers = answers
         # Only our own ends: O_NONBLOCK on the worker's end of the queue would be seen by the worker, too.
         for own in (self._queue, self._supplies, self.answers):
             own.settimeout(0)
@@ -46,7 +52,7 @@ class Link:
         """Signals for a process that has not been reported yet; it may run already."""
         self._queue_back, self._answers = Receiver(self._queue_end), Receiver(self.answers)
         self._supplied: OrderedDict[bytes, None] = OrderedDict()
-        self._scenes: set[int] = set()
+        self._surroundings_sent: set[int] = set()
 
     def ends(self) -> list[int]:
         """What the worker gets: its ends of queue, supplies and answers."""
@@ -57,22 +63,22 @@ class Link:
         self._supplies_end.close()
         self._answers_end.close()
 
-    def give(
-        self, run: Run, arguments: Payload, supplies: Sequence[FunctionRef], scene: NumberedSurroundings
-    ) -> socket.socket | None:
+    def give(self, number: int, attempt: Attempt) -> socket.socket | None:
         """Put a run into the queue, after whatever the worker needs for it.
 
-        Returns None, or the socket that has no room now: then nothing was queued. Raises ``BrokenPipeError`` if the
-        worker is gone.
+        Returns None, or the socket that has no room now. Raises ``BrokenPipeError`` or ``ConnectionResetError`` if the
+        worker is gone, another ``OSError`` if this process has no descriptor left. In these cases nothing was queued.
         """
+        call: EncodedCall = attempt.encoded
         sock = self._supplies
         try:
-            if scene.number not in self._scenes:
-                self._supply_scene(scene)
-            for ref in supplies:
-                self._supply(ref)
+            if call.surroundings.number not in self._surroundings_sent:
+                self._supply_surroundings(call.surroundings)
+            self._supply(call.function)
+            if call.constants is not None:
+                self._supply(call.constants)
             sock = self._queue
-            send(sock, run, arguments.segment)
+            send(sock, _header(number, attempt, call), call.arguments.segment)
         except BlockingIOError:
             return sock
         return None
@@ -91,12 +97,14 @@ class Link:
             send(self._supplies, Forget(oldest))
             del self._supplied[oldest]
 
-    def _supply_scene(self, scene: NumberedSurroundings) -> None:
-        head, segment = scene.pickled, None
+    def _supply_surroundings(self, surroundings: SurroundingsRef) -> None:
+        head, segment = surroundings.pickled, None
         if len(head) > INLINE:
             head, segment = b"", Segment([memoryview(head)])
-        send(self._supplies, Scene(scene.number, 0, head, segment.table if segment else ()), segment)
-        self._scenes.add(scene.number)
+        send(
+            self._supplies, SurroundingsSupply(surroundings.number, 0, head, segment.table if segment else ()), segment
+        )
+        self._surroundings_sent.add(surroundings.number)
 
     def take_back(self, limit: int | None = None) -> list[int]:
         """Receive runs from the worker's end of the queue, oldest first, before it can. Returns their numbers."""
@@ -107,7 +115,7 @@ class Link:
                 break
             if received.fd is not None:
                 os.close(received.fd)
-            if isinstance(received.message, Run):
+            if isinstance(received.message, RunHeader):
                 taken.append(received.message.number)
         return taken
 
@@ -168,3 +176,19 @@ class Link:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+
+def _header(number: int, attempt: Attempt, call: EncodedCall) -> RunHeader:
+    return RunHeader(
+        number,
+        attempt.run_id,
+        attempt.number,
+        attempt.task_name,
+        attempt.deadline,
+        call.function.digest,
+        call.constants.digest if call.constants is not None else b"",
+        call.surroundings.number,
+        call.arguments.kind,
+        call.arguments.head,
+        call.arguments.table,
+    )

@@ -22,7 +22,7 @@ class TakeBackFor(Enum):
     STOP = "stop"
 
 
-class Fork(NamedTuple):
+class StartWorker(NamedTuple):
     worker: int
 
 
@@ -78,4 +78,4 @@ class StartFailed(NamedTuple):
     number: int
 
 
-Order = Fork | Give | TakeBack | Interrupt | Kill | Return | Cancelled | Lost | StartFailed
+Order = StartWorker | Give | TakeBack | Interrupt | Kill | Return | Cancelled | Lost | StartFailed

@@ -1,71 +1,62 @@
-"""How a failed attempt travels: the error as text, and the exception itself where it can be pickled."""
+"""Makes an attempt's outcome: from a worker's answer, a stop, the loss of the worker, or a worker that cannot start."""
 
 from __future__ import annotations
 
-import pickle
-from typing import Any
+import os
+import sys
 
-from flowrra.core.records import ErrorInfo, Outcome
+from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
-from flowrra.errors import RemoteError, RemoteTraceback
-from flowrra.pool.codec import cloud_pickle, kind_of
-from flowrra.pool.payloads import BUILTIN, CLOUD, Payload, build, load, plain_pickle
-
-_LONGEST_CHAIN = 8
-_OWN = frozenset({"builtins", "flowrra.errors"})
-
-
-def encode_failure(outcome: Outcome) -> Payload:
-    """Never raises: what cannot be pickled goes as text."""
-    chain = _cause_chain(outcome.exception)
-    kind = BUILTIN if all(_is_harmless(error) for error in chain) else CLOUD
-    pickles = []
-    for error in chain:
-        try:
-            pickles.append(cloud_pickle(error))
-        except Exception:  # noqa: BLE001 - the text below tells of this one and of the causes behind it
-            break
-    info = tuple(outcome.error) if outcome.error is not None else None
-    return build(kind, (info, pickles), plain_pickle)
+from flowrra.errors import FlowrraError, NotDecodable, TaskCancelled, WorkerLost, WorkerStartFailed
+from flowrra.failures import error_info
+from flowrra.interfaces import Attempt
+from flowrra.pool.encoding.failures import decode_failure
+from flowrra.pool.encoding.payloads import BUILTIN, PLAIN, arrived, load
+from flowrra.pool.transport.messages import Answer
 
 
-def decode_failure(kind: OutcomeKind, head: bytes, parts: list[memoryview]) -> Outcome:
-    """Rebuild the outcome. The exception's causes are kept, the last of them is the remote traceback."""
-    told, pickles = load(head, parts)
-    if told is None:
-        return Outcome(kind)
-    info = ErrorInfo(*told)
-    return Outcome(kind, exception=_rebuilt(info, pickles), error=info)
+def stopped(attempt: Attempt) -> Outcome:
+    return _failure(OutcomeKind.CANCELLED, TaskCancelled(attempt.task_name, attempt.run_id))
 
 
-def _rebuilt(info: ErrorInfo, pickles: list[bytes]) -> BaseException:
-    chain = []
-    for data in pickles:
-        try:
-            error = pickle.loads(data)
-        except Exception:  # noqa: BLE001 - the user's constructor or module is not to be had here; the text is
-            break
-        if not isinstance(error, BaseException):
-            break
-        chain.append(error)
-    if not chain:
-        return RemoteError.of(info.type, info.message, info.traceback)
-    for error, cause in zip(chain, [*chain[1:], RemoteTraceback(info.traceback)], strict=True):
-        error.__cause__ = cause
-    return chain[0]
+def lost(attempt: Attempt, pid: int, exit_code: int, stderr_tail: str) -> Outcome:
+    error = WorkerLost(
+        attempt.task_name,
+        attempt.run_id,
+        pid=pid,
+        exit_code=exit_code,
+        attempt=attempt.number,
+        stderr_tail=stderr_tail,
+    )
+    return _failure(OutcomeKind.WORKER_LOST, error)
 
 
-def _cause_chain(error: BaseException | None) -> list[BaseException]:
-    chain: list[BaseException] = []
-    while error is not None and error not in chain and len(chain) < _LONGEST_CHAIN:
-        chain.append(error)
-        error = error.__cause__
-    return chain
+def not_started(why: str) -> Outcome:
+    return _failure(OutcomeKind.RAISED, WorkerStartFailed(f"no worker process can be started: {why}"))
 
 
-def _is_harmless(error: BaseException) -> bool:
-    """Rebuilding *error* runs none of the user's code."""
-    if type(error).__module__ not in _OWN:
-        return False
-    state: list[Any] = [error.args, error.__dict__]
-    return kind_of(state) == BUILTIN
+def is_quick(answer: Answer) -> bool:
+    """Rebuilding the value runs none of the user's code and imports nothing: it may happen on the engine's loop."""
+    return answer.kind == BUILTIN or (answer.kind == PLAIN and "numpy" in sys.modules)
+
+
+def decoded(attempt: Attempt, answer: Answer, fd: int | None) -> Outcome:
+    """Rebuild what a worker sent; closes *fd*. Never raises: a value that cannot be rebuilt is an outcome, too."""
+    kind = OutcomeKind(answer.outcome)
+    size = len(answer.head) + sum(length for _, length in answer.table)
+    try:
+        parts = arrived(fd, answer.table)
+        if kind is OutcomeKind.RETURNED:
+            return Outcome(kind, value=load(answer.head, parts), size=size)
+        return decode_failure(kind, answer.head, parts)._replace(size=size)
+    except BaseException as error:  # noqa: BLE001 - the user's __setstate__ may raise anything, on a thread of ours
+        refused = NotDecodable(attempt.task_name, "the result", type(error).__name__, str(error))
+        refused.__cause__ = error if isinstance(error, Exception) else None
+        return _failure(OutcomeKind.NOT_ENCODABLE, refused)
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _failure(kind: OutcomeKind, error: FlowrraError) -> Outcome:
+    return Outcome(kind, exception=error, error=error_info(error))

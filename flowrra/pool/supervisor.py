@@ -13,19 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowrra import log
-from flowrra.core.records import Outcome
 from flowrra.errors import WorkerStartFailed
 from flowrra.interfaces import Attempt, AttemptSink
-from flowrra.pool import conclusions
-from flowrra.pool import messages as said
 from flowrra.pool import orders as order
-from flowrra.pool.codec import EncodedCall
+from flowrra.pool import outcomes
 from flowrra.pool.decoder import Decoder
-from flowrra.pool.endings import Endings, Hold
+from flowrra.pool.endings import Endings
 from flowrra.pool.link import Link
 from flowrra.pool.orders import Ticket
-from flowrra.pool.roster import GRACE, Role, Roster
+from flowrra.pool.roster import GRACE, Roster
+from flowrra.pool.transport import messages as said
+from flowrra.pool.worker_state import Role
 from flowrra.pool.zygotes import Zygotes
+
+_RETRY = 0.2
+"""Seconds until a run is passed to a worker again, after this process had no descriptor left to do so."""
 
 
 class Supervisor:
@@ -41,8 +43,7 @@ class Supervisor:
         self._attempts: dict[int, Attempt] = {}
         self._numbers: dict[tuple[str, int], int] = {}
         self._next_number = itertools.count(1)
-        self._decoder = Decoder(self._loop, name)
-        self._endings = Endings(sink)
+        self._endings = Endings(sink, Decoder(self._loop, name))
         self._why_no_start = ""
         self._exits: dict[int, tuple[int, int, str]] = {}
         self._todo: deque[order.Order] = deque()
@@ -50,9 +51,11 @@ class Supervisor:
         self._balancing = False
         self._opened = False
         self._closed = False
+        self._starved = False
+        """The latest attempt to pass a run to a worker has failed for want of descriptors or memory."""
         self._timers: set[asyncio.TimerHandle] = set()
 
-    # -- for the executor ---------------------------------------------------------------------------------------
+    # What the executor asks for.
 
     def room(self) -> int:
         return self._roster.room()
@@ -75,7 +78,7 @@ class Supervisor:
         self._carry_out(self._roster.recall(None if above is None else (-above[0], above[1])))
 
     def describe(self) -> Mapping[str, Any]:
-        roles = [bench.role for bench in self._roster.benches.values()]
+        roles = [state.role for state in self._roster.states.values()]
         return {
             "workers": roles.count(Role.ACTIVE),
             "spare": roles.count(Role.SPARE),
@@ -91,7 +94,7 @@ class Supervisor:
         self._closed = True
         for timer in self._timers:
             timer.cancel()
-        self._endings.close()
+        self._endings.forget()
         for link in self._links.values():
             self._loop.remove_reader(link.answers)
         await self._zygotes.close()
@@ -99,9 +102,9 @@ class Supervisor:
             self._release(link)
         self._links.clear()
         self._attempts.clear()
-        await self._decoder.close()
+        await self._endings.close()
 
-    # -- orders of the roster -----------------------------------------------------------------------------------
+    # Carrying out the roster's orders.
 
     def _carry_out(self, orders: Sequence[order.Order]) -> None:
         """In the order in which they were decided, also those that come up while others are carried out."""
@@ -119,8 +122,8 @@ class Supervisor:
         match one:
             case order.Give(worker, number):
                 self._give(worker, number)
-            case order.Fork(worker):
-                self._fork(worker)
+            case order.StartWorker(worker):
+                self._start_worker(worker)
             case order.TakeBack() as take:
                 numbers = self._take_back(take)
                 # Before what the answers just read have led to: those decisions know of this one.
@@ -141,37 +144,36 @@ class Supervisor:
                 self._start_failed(number)
 
     def _give(self, worker: int, number: int) -> None:
-        attempt = self._attempts[number]
-        call: EncodedCall = attempt.encoded
         link = self._links.get(worker)
         if link is None:  # its sockets could not be made; fork_failed is on the way
             self._roster.refused(worker, number)
             return
-        supplies = (call.function,) if call.constants is None else (call.function, call.constants)
-        run = said.Run(
-            number,
-            attempt.run_id,
-            attempt.number,
-            attempt.task_name,
-            attempt.deadline,
-            call.function.digest,
-            call.constants.digest if call.constants is not None else b"",
-            call.scene.number,
-            call.arguments.kind,
-            call.arguments.head,
-            call.arguments.table,
-        )
         try:
-            full = link.give(run, call.arguments, supplies, call.scene)
+            full = link.give(number, self._attempts[number])
         except (BrokenPipeError, ConnectionResetError):  # the report of its end is on the way
             self._roster.refused(worker, number)
             return
+        except OSError as error:
+            self._try_later(worker, number, error)
+            return
+        self._starved = False
         if full is not None:
             self._roster.refused(worker, number)
             self._loop.add_writer(full, self._unblocked, worker, full)
 
     def _unblocked(self, worker: int, sock: socket.socket) -> None:
         self._loop.remove_writer(sock)
+        self._carry_out(self._roster.unblocked(worker))
+
+    def _try_later(self, worker: int, number: int, error: OSError) -> None:
+        """This process is short of descriptors or memory; the user's code may need them only for a while."""
+        if not self._starved:
+            self._starved = True
+            log.pool.warning("runs cannot be passed to the workers for now (%s); this is tried again", error.strerror)
+        self._roster.refused(worker, number)
+        self._later(_RETRY, self._try_again, worker)
+
+    def _try_again(self, worker: int) -> None:
         self._carry_out(self._roster.unblocked(worker))
 
     def _take_back(self, take: order.TakeBack) -> list[int]:
@@ -197,7 +199,7 @@ class Supervisor:
         timer = self._loop.call_later(seconds, run)
         self._timers.add(timer)
 
-    # -- workers' answers ---------------------------------------------------------------------------------------
+    # Hearing what workers answer.
 
     def _on_answers(self, link: Link) -> None:
         if not self._hear(link):
@@ -221,7 +223,7 @@ class Supervisor:
         for received in link.read_answers():
             heard = True
             match received.message:
-                case said.Answer() as answer if answer.number in self._attempts:
+                case said.Answer() as answer if self._roster.holds(link.worker, answer.number):
                     self._answered(link, answer, received.fd)
                 case said.Answer():
                     # Something that a task left behind speaks in the worker's name; nothing it says can be trusted.
@@ -231,69 +233,50 @@ class Supervisor:
                     link.kill()
                 case said.Begun(number):
                     self._started(link, number)
-                case said.Progressed(number, done, total, text):
-                    attempt = self._attempts.get(number)
-                    if attempt is not None:
-                        self._sink.progressed(attempt.run_id, done, total, text)
+                case said.Progressed(number, done, total, text) if self._roster.holds(link.worker, number):
+                    self._sink.progressed(self._attempts[number].run_id, done, total, text)
         return heard
 
     def _started(self, link: Link, number: int) -> None:
+        if not self._roster.holds(link.worker, number):
+            return
         self._carry_out(self._roster.started(link.worker, number, time.monotonic()))
-        attempt = self._attempts.get(number)
-        if attempt is not None:
-            link.running = attempt.run_id
-            self._sink.started(attempt, f"{self._name}-{link.worker}")
+        attempt = self._attempts[number]
+        link.running = attempt.run_id
+        self._sink.started(attempt, f"{self._name}-{link.worker}")
 
     def _answered(self, link: Link, answer: said.Answer, fd: int | None) -> None:
         orders = self._roster.answered(link.worker, answer.number, answer.seconds)
         attempt = self._forget(answer.number)
         if answer.imported:
             self._zygotes.prefer(answer.imported)
-        self._conclude(link, attempt, answer, fd)
+        self._endings.answered(link.worker, attempt, answer, fd)
         if answer.begun:
             self._started(link, answer.begun)
         self._carry_out(orders)
-
-    def _conclude(self, link: Link, attempt: Attempt, answer: said.Answer, fd: int | None) -> None:
-        """Turn an answer into the attempt's outcome: at once, or when its value is rebuilt and its output is here."""
-        outcome: Outcome | None = None
-        if answer.stopped:
-            outcome = conclusions.stopped(attempt)
-            if fd is not None:
-                os.close(fd)
-        elif conclusions.is_quick(answer):
-            outcome = conclusions.decoded(attempt, answer, fd)
-        hold = self._endings.hold(link.worker, answer.number, attempt, outcome, wrote=answer.wrote)
-        if outcome is None and hold is not None:
-            self._decode_elsewhere(attempt, answer, fd, hold)
-
-    def _decode_elsewhere(self, attempt: Attempt, answer: said.Answer, fd: int | None, hold: Hold) -> None:
-        self._decoder.decode(
-            lambda: conclusions.decoded(attempt, answer, fd), lambda outcome: self._endings.decoded(hold, outcome)
-        )
 
     def _forget(self, number: int) -> Attempt:
         attempt = self._attempts.pop(number)
         del self._numbers[attempt.run_id, attempt.number]
         return attempt
 
-    # -- outcomes without an answer -----------------------------------------------------------------------------
+    # Ends of attempts that no worker answers.
 
     def _cancelled(self, number: int) -> None:
         attempt = self._forget(number)
-        self._sink.finished(attempt, conclusions.stopped(attempt))
+        self._sink.finished(attempt, outcomes.stopped(attempt))
 
     def _lost(self, worker: int, number: int, *, stopped: bool) -> None:
         attempt = self._forget(number)
-        outcome = conclusions.stopped(attempt) if stopped else conclusions.lost(attempt, *self._exits[worker])
+        outcome = outcomes.stopped(attempt) if stopped else outcomes.lost(attempt, *self._exits[worker])
         self._sink.finished(attempt, outcome)
 
     def _start_failed(self, number: int) -> None:
-        self._sink.finished(self._forget(number), conclusions.not_started(self._why_no_start or "they end at once"))
+        self._sink.finished(self._forget(number), outcomes.not_started(self._why_no_start or "they end at once"))
 
-    # -- what becomes of workers (zygotes.Listener) -------------------------------------------------------------
+    # What becomes of workers, as their zygote tells it (zygotes.WorkerEvents).
 
-    def _fork(self, worker: int) -> None:
+    def _start_worker(self, worker: int) -> None:
         try:
             link = self._links[worker] = Link(worker)
             self._zygotes.fork(worker, link.ends())

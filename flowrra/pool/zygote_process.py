@@ -8,15 +8,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from flowrra.errors import WorkerStartFailed
-from flowrra.pool.messages import Message, Quit
-from flowrra.pool.surroundings import with_defaults
-from flowrra.pool.wire import Received, Receiver, send, send_with
+from flowrra.pool.encoding.surroundings import with_defaults
+from flowrra.pool.transport.messages import Message, Quit
+from flowrra.pool.transport.wire import Received, Receiver, send, send_with
 
 _BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[3]); from flowrra.pool.zygote import main; "
+    "import sys; sys.path.insert(0, sys.argv[3]); from flowrra.pool.process.zygote import main; "
     "del sys.path[0]; main(int(sys.argv[1]), int(sys.argv[2]))"
 )
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[2])
@@ -42,21 +43,28 @@ class ZygoteProcess:
         """Those it has not reported yet."""
         self.retired = False
         self._loop = loop
-        self._stderr = os.memfd_create("flowrra-stderr", os.MFD_CLOEXEC)
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._start()
+        except OSError as error:
+            raise WorkerStartFailed(f"no worker process can be started: {error}") from error
         self._control.settimeout(0)
         self._reports = Receiver(self._control)
-        try:
-            self._process = _start(theirs.fileno(), self._stderr)
-            self._pidfd = os.pidfd_open(self._process.pid)
-        except OSError as error:
-            self._control.close()
-            os.close(self._stderr)
-            raise WorkerStartFailed(f"no worker process can be started: {error}") from error
-        finally:
-            theirs.close()
         loop.add_reader(self._control, on_message, self)
         loop.add_reader(self._pidfd, on_end, self)
+
+    def _start(self) -> None:
+        """Everything or nothing: descriptors may run out at each step."""
+        with ExitStack() as undo:
+            self._stderr = os.memfd_create("flowrra-stderr", os.MFD_CLOEXEC)
+            undo.callback(os.close, self._stderr)
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(self._control.close)
+            with theirs:
+                self._process = _popen(theirs.fileno(), self._stderr)
+            undo.callback(self._process.wait)
+            undo.callback(self._process.kill)
+            self._pidfd = os.pidfd_open(self._process.pid)
+            undo.pop_all()
 
     @property
     def pid(self) -> int:
@@ -120,7 +128,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _start(control: int, stderr: int) -> subprocess.Popen[bytes]:
+def _popen(control: int, stderr: int) -> subprocess.Popen[bytes]:
     # -P keeps the current folder off the path: a user's random.py there must not become the zygote's. A session of its
     # own keeps it and the workers out of reach of a terminal's and a kernel's interrupts.
     arguments = [sys.executable, "-P", "-c", _BOOT, str(control), str(os.getpid()), _PACKAGE_FOLDER]

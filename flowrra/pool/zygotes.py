@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from flowrra import log
-from flowrra.pool import messages as said
+from flowrra.pool.transport import messages as said
 from flowrra.pool.zygote_process import ZygoteProcess
 
 _START_PATIENCE = 30.0
 """Seconds an interpreter may take to start; only a broken installation takes longer."""
 
 
-class Listener(Protocol):
+class WorkerEvents(Protocol):
     """Who wants to know what becomes of the workers."""
 
     def worker_forked(self, worker: int, pid: int, pidfd: int | None) -> None:
-        """It runs. *pidfd* is the listener's to close; None if this process had no descriptor left for it."""
+        """It runs. *pidfd* is the receiver's to close; None if this process had no descriptor left for it."""
 
     def worker_wrote(self, worker: int, stream: int, data: bytes) -> None: ...
 
@@ -38,9 +38,9 @@ class Listener(Protocol):
 class Zygotes:
     """The zygote that forks, and those that only stay until their workers are gone."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents) -> None:
         self._loop = loop
-        self._listener = listener
+        self._events = events
         self._current: ZygoteProcess | None = None
         self._all: set[ZygoteProcess] = set()
         self._wanted: dict[str, None] = {}
@@ -83,18 +83,18 @@ class Zygotes:
                 case said.Ready():
                     self._timers.pop(zygote).cancel()
                 case said.Forked(worker, pid):
-                    self._listener.worker_forked(worker, pid, fds[0] if fds else None)
+                    self._events.worker_forked(worker, pid, fds[0] if fds else None)
                 case said.Output(worker, stream, data):
-                    self._listener.worker_wrote(worker, stream, data)
+                    self._events.worker_wrote(worker, stream, data)
                 case said.Boundary(worker, number):
-                    self._listener.run_output_complete(worker, number)
+                    self._events.run_output_complete(worker, number)
                 case said.Ended(worker, exit_code, last_words):
                     zygote.workers.discard(worker)
-                    self._listener.worker_ended(worker, exit_code, last_words.decode(errors="replace"))
+                    self._events.worker_ended(worker, exit_code, last_words.decode(errors="replace"))
                     self._retire_if_idle(zygote)
                 case said.ForkFailed(worker, reason):
                     zygote.workers.discard(worker)
-                    self._listener.fork_failed(worker, reason)
+                    self._events.fork_failed(worker, reason)
                 case said.Preloaded(module, threads):
                     self._preloaded(zygote, module, threads)
 
@@ -110,7 +110,7 @@ class Zygotes:
         zygote.bury()
         if not zygote.retired:
             log.pool.warning("the process that starts workers (pid %d) has ended; it is replaced", zygote.pid)
-            self._listener.zygote_ended(sorted(zygote.workers), words)
+            self._events.zygote_ended(sorted(zygote.workers), words)
 
     def _retire_if_idle(self, zygote: ZygoteProcess) -> None:
         if zygote is not self._current and not zygote.workers:
@@ -134,4 +134,4 @@ class Zygotes:
             log.pool.info("%s leaves a thread behind when imported; workers import it themselves", module)
             self._retire_if_idle(zygote)
         if self._current is None or not zygote.loading:
-            self._listener.better_spares_possible()
+            self._events.better_spares_possible()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,9 @@ from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import NotEncodable, TaskCancelled, WorkerLost, WorkerStartFailed
 from flowrra.interfaces import Attempt
 from flowrra.pool import zygote_process
-from tests.faults.pool_driver import Pool, pool
+from tests.faults.pool_driver import PATIENCE, Pool, pool
 from tests.faults.victims import (
+    answer_for_another,
     close_own_stdout,
     crash,
     fork_a_child_that_returns,
@@ -38,7 +42,7 @@ STOP_LIMIT = 1.5
 """Seconds: three times the promise."""
 
 
-# -- crashes --------------------------------------------------------------------------------------------------------
+# Crashes.
 
 
 @pytest.mark.parametrize(
@@ -158,7 +162,7 @@ async def test_a_daemon_of_a_living_worker_survives_the_death_of_another(tmp_pat
     await _gone([daemon.pid])
 
 
-# -- stops ----------------------------------------------------------------------------------------------------------
+# Stops.
 
 
 async def test_a_running_task_is_stopped_and_its_finally_blocks_run(tmp_path: Path) -> None:
@@ -275,7 +279,7 @@ async def test_a_task_blocked_on_printing_can_be_stopped() -> None:
         assert await cpu.run(work, 2) == 4
 
 
-# -- taking back ----------------------------------------------------------------------------------------------------
+# Taking back.
 
 
 async def test_everything_prefetched_can_be_recalled() -> None:
@@ -367,7 +371,7 @@ async def test_any_mixture_of_ends_stops_and_recalls_accounts_for_every_run(seed
         assert cpu.executor.describe()["busy"] == 0
 
 
-# -- the zygote and the owner ---------------------------------------------------------------------------------------
+# The zygote and the owner.
 
 
 async def test_a_killed_zygote_is_replaced_and_costs_only_running_runs() -> None:
@@ -523,6 +527,127 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+async def test_a_worker_that_answers_for_a_run_of_another_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    async with pool(2) as cpu:
+        other = cpu.submit(time.sleep, 0.5)
+        await cpu.started(other)
+        for number in (1, 999):
+            outcome = await cpu.outcome(cpu.submit(answer_for_another, number))
+            assert isinstance(outcome.exception, WorkerLost)
+        assert (await cpu.outcome(other)).kind is OutcomeKind.RETURNED
+        assert await cpu.run(work, 2) == 4
+    assert sum("answers for a run that it does not have" in text for text in caplog.messages) == 2
+
+
+# When descriptors run out.
+
+
+async def test_a_run_that_cannot_be_passed_on_for_want_of_a_descriptor_is_passed_on_later() -> None:
+    async with pool(1) as cpu:
+        await cpu.run(work, 1)
+        attempt, stopped = (cpu.attempt(len, bytes(100_000)) for _ in range(2))
+        with no_more_descriptors():
+            cpu.executor.begin(attempt)
+            cpu.executor.begin(stopped)
+            assert cpu.executor.describe()["prefetched"] == 2
+            cpu.stop(stopped)
+            assert cpu.sink.outcomes[stopped.run_id].kind is OutcomeKind.CANCELLED
+        assert (await cpu.outcome(attempt)).value == 100_000
+
+
+async def test_workers_that_cannot_be_started_for_want_of_descriptors_are_told_and_started_later() -> None:
+    async with pool(1) as cpu:
+        await cpu.outcome(cpu.submit(crash))
+        await cpu.run(work, 1)
+        with no_more_descriptors():
+            for _ in range(2):
+                assert isinstance((await cpu.outcome(cpu.submit(crash))).exception, WorkerLost)
+            outcome = await cpu.outcome(cpu.submit(work, 2))
+            assert isinstance(outcome.exception, WorkerStartFailed)
+            assert "Too many open files" in str(outcome.exception)
+            await _given_up(cpu)
+        assert await cpu.run(work, 2) == 4
+
+
+@pytest.mark.parametrize("left", range(11))
+async def test_wherever_descriptors_run_out_while_a_pool_starts_it_says_so_and_loses_none(left: int) -> None:
+    async with pool(1) as cpu:
+        attempt = cpu.attempt(work, 2)
+        with only_descriptors(left):
+            cpu.executor.begin(attempt)
+            outcome = await cpu.outcome(attempt)
+            assert isinstance(outcome.exception, WorkerStartFailed)
+            assert "Too many open files" in str(outcome.exception)
+            await _given_up(cpu)
+        assert await cpu.run(work, 2) == 4
+
+
+@pytest.mark.parametrize("left", [3, 5, 7], ids=["stdout", "stderr", "pidfd"])
+async def test_a_zygote_without_descriptors_says_so_and_goes_on(left: int) -> None:
+    async with pool(1) as cpu:
+        await cpu.run(work, 1)
+        zygote = psutil.Process(cpu.executor.describe()["pids"][0]).parent()
+        assert zygote is not None
+        open_before = zygote.num_fds()
+        with only_descriptors_of_a_zygote(zygote.pid, left):
+            for _ in range(2):
+                assert isinstance((await cpu.outcome(cpu.submit(crash))).exception, WorkerLost)
+            outcome = await cpu.outcome(cpu.submit(work, 2))
+            assert isinstance(outcome.exception, WorkerStartFailed)
+            assert "oo many open files" in str(outcome.exception)
+            await _given_up(cpu)
+        assert await cpu.run(work, 2) == 4
+        assert psutil.Process(cpu.executor.describe()["pids"][0]).ppid() == zygote.pid
+        assert zygote.num_fds() <= open_before
+
+
+async def _given_up(cpu: Pool) -> None:
+    """Wait until no worker is being started: a run could be given to one whose failure is on the way."""
+    async with asyncio.timeout(PATIENCE):
+        while cpu.executor.describe()["workers"] or cpu.executor.describe()["spare"]:
+            await asyncio.sleep(0.01)
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """Every attempt of this process to open something fails, even in place of something that was closed."""
+    with limited(0, 3):
+        yield
+
+
+@contextmanager
+def only_descriptors(left: int) -> Iterator[None]:
+    """This process has *left* descriptors more."""
+    taken = set(map(int, os.listdir("/proc/self/fd")))
+    free = (fd for fd in itertools.count() if fd not in taken)
+    with limited(0, next(itertools.islice(free, left, None))):
+        yield
+
+
+@contextmanager
+def only_descriptors_of_a_zygote(zygote: int, left: int) -> Iterator[None]:
+    """The zygote has *left* descriptors for workers, once those that live now have ended."""
+    targets = {int(name): os.readlink(f"/proc/{zygote}/fd/{name}") for name in os.listdir(f"/proc/{zygote}/fd")}
+    of_the_owner = min(fd for fd, target in targets.items() if "pidfd" in target)
+    own = {fd for fd, target in targets.items() if fd == of_the_owner or not ("pidfd" in target or "pipe:" in target)}
+    free = (fd for fd in itertools.count() if fd not in own)
+    with limited(zygote, next(itertools.islice(free, left, None))):
+        yield
+
+
+@contextmanager
+def limited(pid: int, descriptors: int) -> Iterator[None]:
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+# What a run leaves behind for the next.
 
 
 async def test_a_child_that_a_task_has_forked_never_becomes_a_second_worker() -> None:

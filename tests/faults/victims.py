@@ -45,6 +45,23 @@ def talk(n: int) -> int:
     return n * n
 
 
+def answer_for_another(number: int) -> None:
+    """Speak in the worker's name of a run that it does not have."""
+    import inspect
+
+    from flowrra.pool.transport.messages import Answer
+    from flowrra.pool.transport.wire import send
+
+    frame = inspect.currentframe()
+    assert frame is not None
+    while type(frame.f_locals.get("self")).__name__ != "Worker":
+        assert frame.f_back is not None
+        frame = frame.f_back
+    answers = vars(frame.f_locals["self"])["_answers"]
+    send(answers, Answer(number, 0, "returned", False, False, 0.0, (), 0, b"", ()))
+    never_return()
+
+
 def fork_a_child_that_returns(n: int) -> tuple[int, int]:
     child = os.fork()
     if child == 0:

@@ -20,6 +20,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from flowrra import Flowrra
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import (
     HandleNotAllowed,
@@ -66,7 +67,7 @@ def cell():
     made.close()
 
 
-# -- functions ----------------------------------------------------------------------------------------------------
+# Functions.
 
 
 async def test_functions_of_every_kind_defined_in_a_cell_run_in_a_worker(cell: Cell) -> None:
@@ -167,6 +168,28 @@ async def test_an_instance_of_a_cells_class_comes_back_as_that_class_and_leaves_
     assert point.shown() == "2 km"
 
 
+async def test_what_a_run_assigns_to_a_captured_variable_is_gone_for_the_next(cell: Cell) -> None:
+    names = cell("""
+        calls = 0
+        def count():
+            global calls
+            calls += 1
+            return calls
+        def through_a_helper(): return count()
+        def counter():
+            n = 0
+            def count_cell():
+                nonlocal n
+                n += 1
+                return n
+            return count_cell
+        count_cell = counter()
+    """)
+    async with pool(1) as cpu:
+        for function in (names.count, names.through_a_helper, names.count_cell):
+            assert [await cpu.run(function) for _ in range(3)] == [1, 1, 1]
+
+
 async def test_a_class_with_slots_comes_back_as_that_class(cell: Cell) -> None:
     names = cell("""
         from dataclasses import dataclass
@@ -237,7 +260,7 @@ async def test_an_unchanged_function_is_pickled_once(cell: Cell) -> None:
     assert executor.encode(Call("task", names.task, (1,), {})).function.digest != first.function.digest
 
 
-# -- data -----------------------------------------------------------------------------------------------------------
+# Data.
 
 
 async def test_large_arrays_travel_as_arguments_and_results_and_both_sides_may_write(cell: Cell) -> None:
@@ -302,7 +325,7 @@ async def test_hundreds_of_large_results_use_no_descriptors(cell: Cell) -> None:
         assert len(os.listdir("/proc/self/fd")) < before + 20
 
 
-# -- errors ---------------------------------------------------------------------------------------------------------
+# Errors.
 
 
 async def test_an_error_keeps_type_causes_and_the_cells_own_lines(cell: Cell) -> None:
@@ -422,6 +445,36 @@ async def test_what_cannot_travel_is_refused_with_the_path_to_it(cell: Cell) -> 
     assert refused.value.path == "kwargs['c']"
 
 
+async def test_a_handle_or_batch_inside_an_argument_is_refused_by_its_path() -> None:
+    app = Flowrra("handles")
+    executor = CpuExecutor(1)
+
+    @app.task
+    def plain(n: int = 0) -> int:
+        return n
+
+    async with app:
+        handle, batch = plain.submit(), plain.map([1, 2])
+        for value in (handle, batch):
+            with pytest.raises(HandleNotAllowed) as caught:
+                executor.encode(Call("task", print, ([1, value],), {}))
+            assert caught.value.path == "args[0][1]"
+        with pytest.raises(HandleNotAllowed) as caught:
+            executor.encode(Call("task", lambda: handle, (), {}))
+        assert caught.value.path == "closure 'handle' of the function"
+
+
+def test_a_task_that_uses_its_app_is_refused_with_advice(cell: Cell) -> None:
+    names = cell("""
+        from flowrra import Flowrra
+        app = Flowrra("captured")
+        def task(): return app.stats()
+    """)
+    with pytest.raises(NotEncodable, match=r"global 'app' of the function.*leave it out of the task") as caught:
+        CpuExecutor(1).encode(Call("task", names.task, (), {}))
+    assert caught.value.what == "flowrra.app.Flowrra"
+
+
 async def test_a_result_that_cannot_travel_fails_its_run_and_keeps_the_worker(cell: Cell) -> None:
     task = cell("""
         import threading
@@ -456,7 +509,7 @@ async def test_arguments_and_results_that_cannot_be_rebuilt_are_told_apart_from_
             assert "cannot be rebuilt" in str(outcome.exception)
 
 
-# -- surroundings ---------------------------------------------------------------------------------------------------
+# Surroundings.
 
 
 async def test_a_run_sees_folder_path_and_environment_of_its_submission(
@@ -541,7 +594,7 @@ async def test_workers_draw_different_random_numbers() -> None:
     assert len({second for _, _, second in values}) == 4
 
 
-# -- inside a task --------------------------------------------------------------------------------------------------
+# Inside a task.
 
 
 async def test_a_task_knows_its_run_and_reports_progress() -> None:
@@ -714,7 +767,7 @@ async def test_of_endless_output_beginning_and_end_are_kept() -> None:
         assert len(text) < 200_000
 
 
-# -- the executor itself --------------------------------------------------------------------------------------------
+# The executor itself.
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "2"])

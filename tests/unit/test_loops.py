@@ -87,3 +87,27 @@ def test_a_closed_loop_takes_nothing_and_keeps_nothing(loop: CountingLoop) -> No
     assert not inbox.post(print)
     assert not inbox.post(print)
     assert not inbox._calls  # noqa: SLF001 - what it would keep alive is what is tested
+
+
+def test_an_interrupt_while_the_loop_is_woken_leaves_it_able_to_be_woken(loop: CountingLoop) -> None:
+    seen: list[int] = []
+    inbox = LoopInbox(loop)
+    wake = loop.call_soon_threadsafe
+
+    def interrupted(*args, **kwargs):  # type: ignore[no-untyped-def]
+        raise KeyboardInterrupt
+
+    loop.call_soon_threadsafe = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        inbox.post(seen.append, 1)
+    loop.call_soon_threadsafe = wake  # type: ignore[method-assign]
+    inbox.post(seen.append, 2)
+    turn(loop)
+    assert seen == [1, 2]
+
+
+def test_a_loop_that_is_closed_before_it_delivered_says_so_to_the_next(loop: CountingLoop) -> None:
+    inbox = LoopInbox(loop)
+    assert inbox.post(print)
+    loop.close()
+    assert not inbox.post(print)

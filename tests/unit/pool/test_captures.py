@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flowrra.pool.captures import is_importable, read_captures
+from flowrra.pool.encoding.captures import is_importable, read_captures
 
 
 def defined(source: str, **names: Any) -> dict[str, Any]:

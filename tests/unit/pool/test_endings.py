@@ -7,6 +7,7 @@ import asyncio
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.interfaces import Attempt
+from flowrra.pool.decoder import Decoder
 from flowrra.pool.endings import Endings
 from tests.faults.pool_driver import RecordingSink
 
@@ -17,15 +18,19 @@ def attempt(name: str) -> Attempt:
     return Attempt(name, 1, "task", 0, 1, None)
 
 
+def endings_for(sink: RecordingSink) -> Endings:
+    return Endings(sink, Decoder(asyncio.get_running_loop(), "test"))
+
+
 async def test_a_silent_run_with_its_value_is_told_at_once() -> None:
     sink = RecordingSink()
-    assert Endings(sink).hold(1, 10, attempt("a"), DONE, wrote=False) is None
+    assert endings_for(sink).hold(1, 10, attempt("a"), DONE, wrote=False) is None
     assert sink.outcomes == {"a": DONE}
 
 
 async def test_a_run_that_wrote_waits_for_its_output() -> None:
     sink = RecordingSink()
-    endings = Endings(sink)
+    endings = endings_for(sink)
     endings.hold(1, 10, attempt("a"), DONE, wrote=True)
     assert (sink.outcomes, endings.oldest(1)) == ({}, "a")
     endings.output_complete(1, 10)
@@ -34,7 +39,7 @@ async def test_a_run_that_wrote_waits_for_its_output() -> None:
 
 async def test_output_may_be_complete_before_the_answer_is_read() -> None:
     sink = RecordingSink()
-    endings = Endings(sink)
+    endings = endings_for(sink)
     endings.output_complete(1, 10)
     endings.hold(1, 10, attempt("a"), DONE, wrote=True)
     assert sink.outcomes == {"a": DONE}
@@ -43,7 +48,7 @@ async def test_output_may_be_complete_before_the_answer_is_read() -> None:
 async def test_value_and_output_may_come_in_any_order() -> None:
     for value_first in (True, False):
         sink = RecordingSink()
-        endings = Endings(sink)
+        endings = endings_for(sink)
         hold = endings.hold(1, 10, attempt("a"), None, wrote=True)
         assert hold is not None
         steps = [lambda e=endings, h=hold: e.decoded(h, DONE), lambda e=endings: e.output_complete(1, 10)]
@@ -56,7 +61,7 @@ async def test_value_and_output_may_come_in_any_order() -> None:
 
 async def test_the_end_of_a_worker_ends_the_wait_for_its_output_alone() -> None:
     sink = RecordingSink()
-    endings = Endings(sink)
+    endings = endings_for(sink)
     endings.hold(1, 10, attempt("a"), DONE, wrote=True)
     endings.hold(2, 11, attempt("b"), DONE, wrote=True)
     endings.output_complete(1)
@@ -65,10 +70,10 @@ async def test_the_end_of_a_worker_ends_the_wait_for_its_output_alone() -> None:
 
 async def test_after_close_nothing_is_told() -> None:
     sink = RecordingSink()
-    endings = Endings(sink)
+    endings = endings_for(sink)
     hold = endings.hold(1, 10, attempt("a"), None, wrote=False)
     assert hold is not None
-    endings.close()
+    endings.forget()
     endings.decoded(hold, DONE)
     await asyncio.sleep(0)
     assert sink.outcomes == {}

@@ -7,7 +7,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrra.pool.output import HEAD, LAST_WORDS, TAIL, Listener, RunOutput, Stream, Tally, mark
+from flowrra.pool.process.output import HEAD, LAST_WORDS, TAIL, OutputReader, RunOutput, Stream, Tally, mark
 
 TOKEN = b"0123456789abcdef"
 
@@ -56,7 +56,7 @@ def test_a_run_is_finished_when_both_pipes_are_and_the_next_one_is_not_mixed_in(
     tally = Tally()
     out, stdout = os.pipe()
     err, stderr = os.pipe()
-    listener = Listener(TOKEN, out, err, tally)
+    listener = OutputReader(TOKEN, out, err, tally)
     try:
         os.write(stdout, b"first" + mark(TOKEN, 1) + b"second")
         listener.read(out)

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrra.pool import messages, payloads, segments
-from flowrra.pool.codec import encode_value, kind_of
-from flowrra.pool.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Payload, arrived, load
-from flowrra.pool.segments import ALIGNMENT, Segment, layout, map_segment
+from flowrra.pool.encoding import payloads
+from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Payload, arrived, load
+from flowrra.pool.encoding.values import encode_value, kind_of
+from flowrra.pool.transport import messages, segments
+from flowrra.pool.transport.segments import ALIGNMENT, Segment, layout, map_segment
 
 Pair = namedtuple("Pair", "a b")
 
@@ -128,7 +129,7 @@ def test_parts_come_back_as_they_were_and_aligned(parts: list[bytes]) -> None:
     [
         messages.Quit(),
         messages.Ended(3, -9, b"tail"),
-        messages.Run(1, "id", 2, "name", None, b"digest", b"", 4, 0, b"head", ((0, 5), (64, 7))),
+        messages.RunHeader(1, "id", 2, "name", None, b"digest", b"", 4, 0, b"head", ((0, 5), (64, 7))),
         messages.Answer(1, 2, "returned", False, True, 0.5, ("numpy",), 0, b"", ()),
         messages.Supply(b"digest", True, (("file", "text"),), 2, b"head", ()),
     ],

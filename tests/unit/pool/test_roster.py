@@ -12,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from flowrra.pool.orders import (
     Cancelled,
-    Fork,
     Give,
     Interrupt,
     Kill,
@@ -20,11 +19,14 @@ from flowrra.pool.orders import (
     Order,
     Return,
     StartFailed,
+    StartWorker,
     TakeBack,
     TakeBackFor,
     Ticket,
 )
-from flowrra.pool.roster import LEAST_PREFETCH, MOST_PREFETCH, START_FAILURES, Role, Roster
+from flowrra.pool.prefetch import LEAST_PREFETCH, MOST_PREFETCH
+from flowrra.pool.roster import START_FAILURES, Roster
+from flowrra.pool.worker_state import Role
 
 
 def ticket(number: int, priority: int = 0) -> Ticket:
@@ -50,8 +52,8 @@ def run_once(roster: Roster, number: int, seconds: float) -> None:
 
 def test_it_starts_one_worker_per_slot_and_a_spare() -> None:
     roster = Roster(3)
-    assert roster.open() == [Fork(1), Fork(2), Fork(3), Fork(4)]
-    assert [bench.role for bench in roster.benches.values()] == [Role.ACTIVE] * 3 + [Role.SPARE]
+    assert roster.open() == [StartWorker(1), StartWorker(2), StartWorker(3), StartWorker(4)]
+    assert [state.role for state in roster.states.values()] == [Role.ACTIVE] * 3 + [Role.SPARE]
 
 
 def test_runs_go_to_whoever_holds_least() -> None:
@@ -63,7 +65,7 @@ def test_the_spare_gets_nothing() -> None:
     roster = opened(1)
     for n in range(1, 10):
         roster.begin(ticket(n))
-    assert not roster.benches[2].held
+    assert not roster.states[2].held
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_an_idle_worker_takes_half_of_the_longest_queue() -> None:
     run_once(roster, 100, 0.05)
     for n in range(1, 11):
         roster.begin(ticket(n))
-    for number in list(roster.benches[2].held):
+    for number in list(roster.states[2].held):
         roster.answered(2, number, 0.05)
     assert roster.balance() == [TakeBack(1, 2, TakeBackFor.BALANCE)]
     assert gives(roster.taken_back(TakeBack(1, 2, TakeBackFor.BALANCE), [3, 5])) == [(2, 3), (2, 5)]
@@ -109,8 +111,8 @@ def test_a_running_run_is_stopped_by_signal_then_force_and_the_spare_steps_in() 
     roster.started(1, 1, 0.0)
     (take,) = roster.stop(1)
     assert take == TakeBack(1, None, TakeBackFor.STOP, None, 1)
-    assert roster.taken_back(take, [2]) == [Interrupt(1, 1), Fork(3), Give(2, 2)]
-    assert roster.benches[2].role is Role.ACTIVE
+    assert roster.taken_back(take, [2]) == [Interrupt(1, 1), StartWorker(3), Give(2, 2)]
+    assert roster.states[2].role is Role.ACTIVE
     assert roster.stop(1) == []
     assert roster.grace_over(1, 1) == [Kill(1)]
     assert roster.ended([1], []) == [Lost(1, 1, stopped=True)]
@@ -162,7 +164,7 @@ def test_room_made_by_an_answer_during_a_take_back_is_not_filled_in_that_queue()
     take = roster.stop(2)[0]
     assert isinstance(take, TakeBack)
     assert roster.answered(1, 1, 0.5) == []
-    assert roster.taken_back(take, [3]) == [Interrupt(1, 2), Fork(3), Give(2, 3), Give(2, 4)]
+    assert roster.taken_back(take, [3]) == [Interrupt(1, 2), StartWorker(3), Give(2, 3), Give(2, 4)]
 
 
 def test_everything_is_recalled() -> None:
@@ -202,14 +204,14 @@ def test_only_the_oldest_run_that_was_claimed_is_charged_with_a_death() -> None:
     for n in (1, 2, 3):
         roster.begin(ticket(n))
     orders = roster.ended([1], taken=[3])
-    assert orders == [Lost(1, 1, stopped=False), Fork(3), Give(2, 2), Give(2, 3)]
+    assert orders == [Lost(1, 1, stopped=False), StartWorker(3), Give(2, 2), Give(2, 3)]
     assert roster.lost == 1
 
 
 def test_a_worker_that_ends_before_it_claims_costs_nobody_anything() -> None:
     roster = opened(1)
     roster.begin(ticket(1))
-    assert roster.ended([1], taken=[1]) == [Fork(3), Give(2, 1)]
+    assert roster.ended([1], taken=[1]) == [StartWorker(3), Give(2, 1)]
 
 
 def test_workers_that_cannot_start_fail_what_waits_instead_of_going_on_for_ever() -> None:
@@ -218,8 +220,8 @@ def test_workers_that_cannot_start_fail_what_waits_instead_of_going_on_for_ever(
     orders: list[Order] = []
     deaths = 0
     while not any(isinstance(order, StartFailed) for order in orders):
-        worker = next(bench.worker for bench in roster.benches.values() if bench.role is Role.ACTIVE)
-        orders = roster.ended([worker], taken=list(roster.benches[worker].held))
+        worker = next(state.worker for state in roster.states.values() if state.role is Role.ACTIVE)
+        orders = roster.ended([worker], taken=list(roster.states[worker].held))
         deaths += 1
     assert deaths == START_FAILURES
     assert orders == [StartFailed(1)]
@@ -228,18 +230,18 @@ def test_workers_that_cannot_start_fail_what_waits_instead_of_going_on_for_ever(
 def test_after_failed_starts_the_next_run_tries_again_and_a_success_fills_the_pool() -> None:
     roster = opened(2)
     for _ in range(START_FAILURES):
-        roster.ended([next(iter(roster.benches))], taken=[])
-    roster.ended(list(roster.benches), taken=[])
+        roster.ended([next(iter(roster.states))], taken=[])
+    roster.ended(list(roster.states), taken=[])
     assert roster.room() == 2
     fork, give = roster.begin(ticket(1))
-    assert isinstance(fork, Fork)
+    assert isinstance(fork, StartWorker)
     assert give == Give(fork.worker, 1)
-    assert roster.started(fork.worker, 1, 0.0) == [Fork(fork.worker + 1), Fork(fork.worker + 2)]
+    assert roster.started(fork.worker, 1, 0.0) == [StartWorker(fork.worker + 1), StartWorker(fork.worker + 2)]
 
 
 def test_new_spares_replace_those_that_know_fewer_modules() -> None:
     roster = opened(1)
-    assert roster.renew_spares() == [Kill(2), Fork(3)]
+    assert roster.renew_spares() == [Kill(2), StartWorker(3)]
     assert roster.ended([2], taken=[]) == []
     assert roster.failures == 0
 
@@ -251,6 +253,30 @@ def test_a_full_socket_is_left_alone_until_there_is_room() -> None:
     assert gives(roster.begin(ticket(2))) == []
     assert gives(roster.unblocked(1)) == [(1, 1), (1, 2)]
     assert roster.unblocked(77) == []
+
+
+def test_the_queue_of_a_condemned_worker_is_left_to_the_request_to_stop() -> None:
+    roster = opened(1)
+    roster.begin(ticket(1))
+    roster.begin(ticket(2))
+    take = roster.stop(1)[0]
+    assert isinstance(take, TakeBack)
+    assert roster.taken_back(take, []) == [Interrupt(1, 1), StartWorker(3)]
+    assert roster.balance() == []
+    assert roster.recall(None) == []
+    assert roster.recall((-5, 3)) == []
+
+
+def test_nothing_is_given_to_a_worker_whose_end_is_being_accounted_for() -> None:
+    roster = opened(1)
+    for n in (1, 2, 3):
+        roster.begin(ticket(n))
+    roster.started(1, 1, 0.0)
+    roster.close_queue(1)
+    assert roster.answered(1, 1, 0.1) == []
+    assert roster.recall((-5, 4)) == []
+    assert roster.begin(ticket(4, priority=5)) == []
+    assert roster.ended([1], taken=[2, 3]) == [StartWorker(3), Give(2, 4), Give(2, 2), Give(2, 3)]
 
 
 class Machine(RuleBasedStateMachine):
@@ -276,7 +302,7 @@ class Machine(RuleBasedStateMachine):
         todo = list(orders)
         while todo:
             match todo.pop(0):
-                case Fork(worker):
+                case StartWorker(worker):
                     assert worker not in self.queues
                     self.queues[worker] = []
                 case Give(worker, number):
@@ -284,6 +310,7 @@ class Machine(RuleBasedStateMachine):
                     assert number in self.open
                     self.queues[worker].append(number)
                 case TakeBack() as take:
+                    assert take.purpose is TakeBackFor.STOP or take.worker not in self.signalled, "a Stop is lost"
                     queue = self.queues[take.worker]
                     limit = len(queue) if take.limit is None else take.limit
                     if self.quick:
@@ -409,8 +436,8 @@ class Machine(RuleBasedStateMachine):
     def the_roster_knows_who_holds_what(self) -> None:
         for worker, queue in self.queues.items():
             held = ([self.claimed[worker]] if worker in self.claimed else []) + queue
-            assert list(self.roster.benches[worker].held) == held
-        assert set(self.roster.benches) == set(self.queues)
+            assert list(self.roster.states[worker].held) == held
+        assert set(self.roster.states) == set(self.queues)
 
     @invariant()
     def waiting_runs_are_in_order(self) -> None:
@@ -419,7 +446,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.roster.failures < START_FAILURES)
     @invariant()
     def the_pool_is_complete(self) -> None:
-        roles = [bench.role for bench in self.roster.benches.values()]
+        roles = [state.role for state in self.roster.states.values()]
         assert roles.count(Role.ACTIVE) == self.roster.slots
         assert roles.count(Role.SPARE) == 1
 
@@ -427,9 +454,9 @@ class Machine(RuleBasedStateMachine):
     def nothing_waits_beside_a_free_worker(self) -> None:
         if self.roster.waiting:
             assert all(
-                len(bench.held) >= self.roster.depth
-                for bench in self.roster.benches.values()
-                if bench.role is Role.ACTIVE
+                len(state.held) >= self.roster.depth
+                for state in self.roster.states.values()
+                if state.role is Role.ACTIVE
             )
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from flowrra.pool.cores import available_cores
-from flowrra.pool.surroundings import THREAD_VARIABLES, Scenery, Surroundings, settle, with_defaults
+from flowrra.pool.encoding.surroundings import THREAD_VARIABLES, Surroundings, SurroundingsReader, settle, with_defaults
 
 
 def test_the_number_changes_only_when_something_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    scenery = Scenery()
+    scenery = SurroundingsReader()
     first = scenery.current()
     assert scenery.current() is first
     monkeypatch.setenv("FLAVOUR", "vanilla")
@@ -30,7 +30,7 @@ def test_everything_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(Path.cwd())
     with warnings.catch_warnings():
-        wanted: Surroundings = pickle.loads(Scenery().current().pickled)
+        wanted: Surroundings = pickle.loads(SurroundingsReader().current().pickled)
         environment = dict(os.environ)
         try:
             os.chdir(tmp_path)

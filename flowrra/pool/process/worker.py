@@ -21,15 +21,24 @@ from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import FlowrraError, NotDecodable
 from flowrra.failures import error_info, outcome_of_exception
-from flowrra.pool import codec
-from flowrra.pool.guests import guests
-from flowrra.pool.messages import Answer, Begun, Forget, Progressed, Run, Scene, Stop, Supply
-from flowrra.pool.outcomes import encode_failure
-from flowrra.pool.output import Mouth
-from flowrra.pool.payloads import Payload, arrived, load
-from flowrra.pool.supplies import Shelf
-from flowrra.pool.surroundings import settle
-from flowrra.pool.wire import Receiver, send, send_with
+from flowrra.pool.encoding.failures import encode_failure
+from flowrra.pool.encoding.payloads import Payload, arrived, load
+from flowrra.pool.encoding.received_classes import received_classes
+from flowrra.pool.encoding.surroundings import settle
+from flowrra.pool.encoding.values import encode_value, refusal
+from flowrra.pool.process.output import OutputEnd
+from flowrra.pool.process.supplies import Shelf
+from flowrra.pool.transport.messages import (
+    Answer,
+    Begun,
+    Forget,
+    Progressed,
+    RunHeader,
+    Stop,
+    Supply,
+    SurroundingsSupply,
+)
+from flowrra.pool.transport.wire import Receiver, send, send_with
 from flowrra.running import RunContext, ThinnedReport, entered
 
 WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
@@ -54,10 +63,12 @@ class UnfitError(Exception):
 class Worker:
     """The loop of one worker process."""
 
-    def __init__(self, queue: socket.socket, supplies: socket.socket, answers: socket.socket, mouth: Mouth) -> None:
+    def __init__(
+        self, queue: socket.socket, supplies: socket.socket, answers: socket.socket, output: OutputEnd
+    ) -> None:
         self._queue, self._supplies, self._answers = Receiver(queue), Receiver(supplies), answers
         self._stops = Receiver(queue, _STOP_SIZE)
-        self._mouth = mouth
+        self._output = output
         self._shelf = Shelf()
         self._pid = os.getpid()
         self._running = 0
@@ -81,17 +92,17 @@ class Worker:
                 send(self._answers, Begun(claimed[0].number))
             answer = self._execute(*claimed) if claimed is not None else None
 
-    # -- receiving ----------------------------------------------------------------------------------------------
+    # Claiming runs and taking in supplies.
 
-    def _claim_now(self) -> tuple[Run, int | None] | None:
+    def _claim_now(self) -> tuple[RunHeader, int | None] | None:
         """The next run, if one is queued."""
         while (received := self._queue.receive()) is not None:
-            if isinstance(received.message, Run):
+            if isinstance(received.message, RunHeader):
                 return received.message, received.fd
             # A Stop for a run that had just ended: the worker is on its way out and gets nothing more.
         return None
 
-    def _claim(self) -> tuple[Run, int | None]:
+    def _claim(self) -> tuple[RunHeader, int | None]:
         """Wait for the next run; take in supplies meanwhile, so that the engine never waits for room."""
         poll = select.poll()
         queue, supplies = self._queue.sock.fileno(), self._supplies.sock.fileno()
@@ -114,47 +125,48 @@ class Worker:
         message, fd = received.message, received.fd
         if isinstance(message, Supply):
             self._shelf.put(message, fd)
-        elif isinstance(message, Scene):
+        elif isinstance(message, SurroundingsSupply):
             parts = arrived(fd, message.table)
             if fd is not None:
                 os.close(fd)
-            self._shelf.scenes[message.number] = load(message.head, parts)
+            self._shelf.surroundings[message.number] = load(message.head, parts)
         elif isinstance(message, Forget):
             self._shelf.drop(message.digest)
         return True
 
-    def _fetch_supplies(self, run: Run) -> None:
-        """Read supplies up to those that *run* needs; they were sent before it."""
-        needed = [run.function] + ([run.constants] if run.constants else [])
-        while run.surroundings not in self._shelf.scenes or not all(digest in self._shelf for digest in needed):
+    def _fetch_supplies(self, header: RunHeader) -> None:
+        """Read supplies up to those that *header* names; they were sent before it."""
+        shelf = self._shelf
+        needed = [header.function] + ([header.constants] if header.constants else [])
+        while header.surroundings not in shelf.surroundings or not all(digest in shelf for digest in needed):
             if not self._take_supply(wait=True):
                 os._exit(0)
 
-    # -- executing ----------------------------------------------------------------------------------------------
+    # Executing a run.
 
-    def _execute(self, run: Run, fd: int | None) -> tuple[Answer, int | None]:
+    def _execute(self, header: RunHeader, fd: int | None) -> tuple[Answer, int | None]:
         begun = time.monotonic()
-        report = ThinnedReport(partial(self._send_progress, run.number))
+        report = ThinnedReport(partial(self._send_progress, header.number))
         try:
             try:
-                self._running = run.number
-                if self._to_stop == run.number:  # the signal came between the claim and the line above
+                self._running = header.number
+                if self._to_stop == header.number:  # the signal came between the claim and the line above
                     self._interrupt()
-                self._fetch_supplies(run)
-                kind, payload = OutcomeKind.RETURNED, self._call(run, fd, report)
+                self._fetch_supplies(header)
+                kind, payload = OutcomeKind.RETURNED, self._call(header, fd, report)
             finally:
                 self._running = 0
         except StopRequested:
             self._running = 0  # it may have been raised in the finally block, before its first line
             kind, payload = OutcomeKind.CANCELLED, encode_failure(Outcome(OutcomeKind.CANCELLED))
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
-            outcome = _outcome(run, error)
+            outcome = _outcome(header, error)
             kind, payload = outcome.kind, encode_failure(outcome)
         if os.getpid() != self._pid:
             # A child that the function forked has come to the function's end; it is nobody's worker.
             os._exit(0)
         report.finish()
-        return self._answer(run.number, kind, payload, begun)
+        return self._answer(header.number, kind, payload, begun)
 
     def _answer(self, number: int, kind: OutcomeKind, payload: Payload, begun: float) -> tuple[Answer, int | None]:
         answer = Answer(
@@ -162,7 +174,7 @@ class Worker:
             begun=0,
             outcome=kind.value,
             stopped=self._stopped == number,
-            wrote=self._mouth.close_run(number),
+            wrote=self._output.close_run(number),
             seconds=time.monotonic() - begun,
             imported=self._newly_imported(),
             kind=payload.kind,
@@ -171,50 +183,50 @@ class Worker:
         )
         return answer, payload.segment.descriptor() if payload.segment is not None else None
 
-    def _call(self, run: Run, fd: int | None, report: ThinnedReport) -> Payload:
-        function, args, kwargs = self._load(run, fd)
-        with entered(RunContext(run.run_id, run.attempt, run.task_name, run.deadline, report)):
+    def _call(self, header: RunHeader, fd: int | None, report: ThinnedReport) -> Payload:
+        function, args, kwargs = self._load(header, fd)
+        with entered(RunContext(header.run_id, header.attempt, header.task_name, header.deadline, report)):
             value = function(*args, **kwargs)
         if inspect.iscoroutine(value):
             value.close()
             raise TypeError(
-                f"{run.task_name!r} returned a coroutine; a CPU task is a plain function, "
+                f"{header.task_name!r} returned a coroutine; a CPU task is a plain function, "
                 "write 'async def' without cpu_bound=True"
             )
         try:
-            return codec.encode_value(value)
+            return encode_value(value)
         except Exception as error:
-            raise UnfitError(codec.refusal(run.task_name, error, {"the result": value})) from error
+            raise UnfitError(refusal(header.task_name, error, {"the result": value})) from error
 
-    def _load(self, run: Run, fd: int | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-        settle(self._shelf.scenes[run.surroundings])
-        with _naming(run.task_name, "the function"):
-            function = self._shelf.function(run.function)
-        with _naming(run.task_name, "the arguments"):
+    def _load(self, header: RunHeader, fd: int | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        settle(self._shelf.surroundings[header.surroundings])
+        with _naming(header.task_name, "the function"):
+            function = self._shelf.function(header.function)
+        with _naming(header.task_name, "the arguments"):
             try:
-                args, kwargs = load(run.head, arrived(fd, run.table))
+                args, kwargs = load(header.head, arrived(fd, header.table))
             finally:
                 if fd is not None:
                     os.close(fd)
-            if run.constants:
-                kwargs = {**self._shelf.value(run.constants), **kwargs}
-        guests.welcome()
+            if header.constants:
+                kwargs = {**self._shelf.value(header.constants), **kwargs}
+        received_classes.note_new()
         return function, args, kwargs
 
     def _on_stop(self, *_: object) -> None:
         """The engine wants a run to end: raise in it, unless it has just ended by itself."""
-        received = self._stops.receive()
-        if received is None or not isinstance(received.message, Stop):
-            return
-        self._to_stop = received.message.number
-        if self._to_stop == self._running:
+        # All there are: two signals that come at the same time are delivered as one.
+        while (received := self._stops.receive()) is not None:
+            if isinstance(received.message, Stop):
+                self._to_stop = received.message.number
+        if self._running and self._to_stop == self._running:
             self._interrupt()
 
     def _interrupt(self) -> NoReturn:
         self._stopped = self._running
         raise StopRequested
 
-    # -- answering ----------------------------------------------------------------------------------------------
+    # Telling the engine.
 
     def _send_answer(self, answer: tuple[Answer, int | None], begun: int) -> None:
         message, fd = answer
@@ -246,8 +258,8 @@ def _naming(task: str, what: str) -> Iterator[None]:
         raise UnfitError(NotDecodable(task, what, type(error).__name__, str(error))) from error
 
 
-def _outcome(run: Run, error: BaseException) -> Outcome:
+def _outcome(header: RunHeader, error: BaseException) -> Outcome:
     if isinstance(error, UnfitError):
         error.reason.__cause__ = error.__cause__
         return Outcome(OutcomeKind.NOT_ENCODABLE, exception=error.reason, error=error_info(error.reason))
-    return outcome_of_exception(run.task_name, run.run_id, error)
+    return outcome_of_exception(header.task_name, header.run_id, error)

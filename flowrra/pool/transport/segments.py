@@ -11,8 +11,8 @@ import os
 import resource
 from collections.abc import Callable, Sequence
 
-from flowrra.pool.messages import Table
 from flowrra.pool.native import map_private
+from flowrra.pool.transport.messages import Table
 
 ALIGNMENT = 64
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import array
+import itertools
 import os
 import socket
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from flowrra.pool.messages import PACKET, Message, pack, unpack
-from flowrra.pool.segments import Segment
+from flowrra.pool.transport.messages import PACKET, Message, pack, unpack
+from flowrra.pool.transport.segments import Segment
 
 _SEND_BUFFER = 1024 * 1024
 _INT = array.array("i").itemsize
@@ -62,11 +63,18 @@ _WAIT = int(socket.MSG_CMSG_CLOEXEC)
 _DONT_WAIT = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected ends; the first one has room for many messages."""
-    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-    return near, far
+def pairs(count: int) -> list[tuple[socket.socket, socket.socket]]:
+    """*count* pairs of connected ends, or none (``OSError``); the first end of a pair has room for many messages."""
+    made: list[tuple[socket.socket, socket.socket]] = []
+    try:
+        for _ in range(count):
+            made.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            made[-1][0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    except OSError:
+        for end in itertools.chain(*made):
+            end.close()
+        raise
+    return made
 
 
 def send(sock: socket.socket, message: Message, segment: Segment | None = None) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans, die_with_parent
-from flowrra.pool.output import Mouth, Tally
-from flowrra.pool.worker import Worker
+from flowrra.pool.process.output import OutputEnd, Tally
+from flowrra.pool.process.worker import Worker
 
 _OOM_SCORE = 500
 """Out of 1000: under memory pressure the kernel prefers a worker to the notebook that owns it."""
@@ -27,7 +27,7 @@ def become_worker(zygote: int, ends: Sequence[int], pipes: tuple[int, int], toke
     try:
         _settle_in(zygote, ends, pipes)
         queue, supplies, answers = (socket.socket(fileno=fd) for fd in ends)
-        Worker(queue, supplies, answers, Mouth(token, tally)).serve()
+        Worker(queue, supplies, answers, OutputEnd(token, tally)).serve()
     except BrokenPipeError:  # the engine has gone
         os._exit(0)
     except BaseException:  # noqa: BLE001 - shown on stderr, which the engine passes on

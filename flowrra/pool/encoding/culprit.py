@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from flowrra.pool.captures import global_names, is_importable
+from flowrra.pool.encoding.captures import global_names, is_importable
+from flowrra.pool.encoding.staying import is_app, is_handle
 
 _TRIES = 500
 """Parts that are pickled to find the culprit; a value with more suspects is blamed as a whole."""
+_MOST_STEPS = 12
+"""Steps of a path that are written out."""
 
 
 class Culprit(NamedTuple):
@@ -23,21 +26,21 @@ def find_culprit(value: Any, path: str, pickle: Callable[[Any], object]) -> Culp
     error = _refused(value, pickle)
     if error is None:
         return None
-    culprit, tries, known = Culprit(path, value, error), _TRIES, {id(value)}
-    while True:
-        for step, part in _parts(culprit.value):
-            if id(part) in known:
-                continue
-            known.add(id(part))
-            tries -= 1
-            if tries < 0:
-                return culprit
-            error = _refused(part, pickle)
-            if error is not None:
-                culprit = Culprit(_join(culprit.path, step), part, error)
-                break
-        else:
-            return culprit
+    steps: list[str] = []
+    suspects, tries, known = _parts(value), _TRIES, {id(value)}
+    while (suspect := next(suspects, None)) is not None:
+        step, part = suspect
+        if id(part) in known:
+            continue
+        known.add(id(part))
+        tries -= 1
+        if tries < 0:
+            break
+        refused = _refused(part, pickle)
+        if refused is not None:
+            steps.append(step)
+            value, error, suspects = part, refused, _parts(part)
+    return Culprit(write_path(path, steps), value, error)
 
 
 def _refused(value: Any, pickle: Callable[[Any], object]) -> Exception | None:
@@ -48,12 +51,25 @@ def _refused(value: Any, pickle: Callable[[Any], object]) -> Exception | None:
     return None
 
 
-def _join(path: str, step: str) -> str:
-    return f"{path}{step}" if step.startswith((".", "[")) else f"{step} of {path}"
+def write_path(root: str, steps: Sequence[str]) -> str:
+    """``root[0].name``, ``global 'x' of root``; of a very long path only where it begins and ends."""
+    if len(steps) <= _MOST_STEPS:
+        return _join(root, steps)
+    beginning, end = _join(root, steps[:2]), steps[-1]
+    levels = f"{len(steps):,}".replace(",", " ")
+    return f"{_join(f'{beginning}…', [end])} ({levels} levels)"
+
+
+def _join(path: str, steps: Sequence[str]) -> str:
+    for step in steps:
+        path = f"{path}{step}" if step.startswith((".", "[")) else f"{step} of {path}"
+    return path
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """What a pickler would look into, each with the step that leads there."""
+    if is_handle(value) or is_app(value):
+        return
     if isinstance(value, dict):
         for key, part in value.items():
             yield f"[{key!r}]", part

@@ -11,8 +11,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from flowrra.pool.messages import Table
-from flowrra.pool.segments import Segment, map_segment
+from flowrra.pool.transport.messages import Table
+from flowrra.pool.transport.segments import Segment, map_segment
 
 INLINE = 32 * 1024
 """A pickle up to this size travels in the message itself."""

@@ -5,6 +5,7 @@ One thread, one poll loop, no user code. It ends with the engine: when its contr
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -19,8 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from flowrra.pool.birth import become_worker
-from flowrra.pool.messages import (
+from flowrra.pool.native import adopt_orphans
+from flowrra.pool.process.birth import become_worker
+from flowrra.pool.process.orphans import end_group, end_orphans
+from flowrra.pool.process.output import OutputReader, Tally
+from flowrra.pool.transport.messages import (
     Boundary,
     Ended,
     Fork,
@@ -33,9 +37,7 @@ from flowrra.pool.messages import (
     Quit,
     Ready,
 )
-from flowrra.pool.native import adopt_orphans
-from flowrra.pool.output import Listener, Tally
-from flowrra.pool.wire import Receiver, send, send_with
+from flowrra.pool.transport.wire import Receiver, send, send_with
 
 _FORWARD_EVERY = 0.1
 _IDLE = 0.05
@@ -44,13 +46,15 @@ _SWEEP_EVERY = 0.005
 _LARGEST = 60 * 1024
 """Bytes of output in one message."""
 _LAST_SWEEP = 1.0
+_ENDS = 3
+"""Sockets that a worker gets: its ends of queue, supplies and answers."""
 
 
 class _Child:
     """A worker as the zygote sees it."""
 
-    def __init__(self, worker: int, pid: int, pidfd: int, listener: Listener) -> None:
-        self.worker, self.pid, self.pidfd, self.listener = worker, pid, pidfd, listener
+    def __init__(self, worker: int, pid: int, pidfd: int, output: OutputReader) -> None:
+        self.worker, self.pid, self.pidfd, self.output = worker, pid, pidfd, output
 
 
 class Zygote:
@@ -58,7 +62,7 @@ class Zygote:
 
     def __init__(self, control: socket.socket, engine: int) -> None:
         self._control = control
-        self._orders = Receiver(control, most_fds=3)
+        self._orders = Receiver(control, most_fds=_ENDS)
         self._pid = os.getpid()
         self._children: dict[int, _Child] = {}
         """By every descriptor that belongs to it: its pidfd and its two pipes."""
@@ -81,7 +85,7 @@ class Zygote:
             # Output before endings: a worker's last words are in its pipes when it ends.
             for fd, _ in ready:
                 child = self._children.get(fd)
-                if child is not None and fd in child.listener.fds:
+                if child is not None and fd in child.output.fds:
                     self._hear(child, fd)
             for fd, event in ready:
                 if fd == self._engine:
@@ -104,12 +108,12 @@ class Zygote:
         if self._forward_at is not None and time.monotonic() >= self._forward_at:
             self._forward()
         if self._sweeping:
-            self._sweeping = self._sweep()
+            self._sweeping = end_orphans(self._pids)
         if self._preloads and idle and self._forward_at is None:
             self._preload(self._preloads.popleft())
         self._flush()
 
-    # -- the engine ---------------------------------------------------------------------------------------------
+    # What the engine is told and what it asks for.
 
     def _obey(self) -> None:
         received = self._orders.receive()
@@ -145,74 +149,77 @@ class Zygote:
             self._quit()
         self._poll.modify(self._control, select.POLLIN)
 
-    # -- workers ------------------------------------------------------------------------------------------------
+    # Workers, from fork to burial.
 
     def _fork(self, worker: int, ends: list[int]) -> None:
-        token, tally = os.urandom(16).hex().encode(), Tally()
-        out, stdout = os.pipe2(os.O_CLOEXEC)
-        err, stderr = os.pipe2(os.O_CLOEXEC)
+        pipes: list[int] = []
         try:
-            pid = os.fork()
+            if len(ends) < _ENDS:
+                raise OSError(errno.EMFILE, "its sockets could not be received: too many open files")
+            for _ in ("stdout", "stderr"):
+                pipes += os.pipe2(os.O_CLOEXEC)
+            child = self._start(worker, ends, pipes)
         except OSError as error:
-            self._say(ForkFailed(worker, f"{type(error).__name__}: {error}"))
-            for fd in (out, err):
+            for fd in pipes[::2]:
                 os.close(fd)
+            self._say(ForkFailed(worker, f"{type(error).__name__}: {error}"))
         else:
-            if pid == 0:
-                become_worker(self._pid, ends, (stdout, stderr), token, tally)
-            self._adopt(worker, pid, Listener(token, out, err, tally))
-        for fd in (stdout, stderr, *ends):
+            self._adopt(child)
+        for fd in (*pipes[1::2], *ends):
             os.close(fd)
 
-    def _adopt(self, worker: int, pid: int, listener: Listener) -> None:
+    def _start(self, worker: int, ends: list[int], pipes: list[int]) -> _Child:
+        out, stdout, err, stderr = pipes
+        token, tally = os.urandom(16).hex().encode(), Tally()
+        pid = os.fork()
+        if pid == 0:
+            become_worker(self._pid, ends, (stdout, stderr), token, tally)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        return _Child(worker, pid, pidfd, OutputReader(token, out, err, tally))
+
+    def _adopt(self, child: _Child) -> None:
+        pid, output = child.pid, child.output
         with suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)  # as the worker does itself; whoever comes first
-        child = _Child(worker, pid, os.pidfd_open(pid), listener)
         self._pids.add(pid)
-        for fd in (child.pidfd, *listener.fds):
+        for fd in (child.pidfd, *output.fds):
             os.set_blocking(fd, False)
             self._children[fd] = child
             self._poll.register(fd, select.POLLIN)
-        self._say(Forked(worker, pid), (child.pidfd,))
+        self._say(Forked(child.worker, pid), (child.pidfd,))
 
     def _bury(self, child: _Child) -> None:
         """A worker has ended: read the rest of its output, end its process group, report it."""
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         # Before it is reaped: until then its number cannot belong to anyone else.
-        _signal_group(child.pid)
+        end_group(child.pid)
         _, status = os.waitpid(child.pid, 0)
         self._pids.discard(child.pid)
-        for fd in child.listener.fds:
-            while child.listener.read(fd):
+        for fd in child.output.fds:
+            while child.output.read(fd):
                 pass
-        last_words = child.listener.last_words()
+        last_words = child.output.last_words()
         self._report(child)
-        for stream, data in child.listener.remains():
+        for stream, data in child.output.remains():
             self._say_output(child.worker, stream, data)
         self._say(Ended(child.worker, os.waitstatus_to_exitcode(status), last_words))
         self._flush()
-        for fd in (child.pidfd, *child.listener.fds):
+        for fd in (child.pidfd, *child.output.fds):
             if self._children.pop(fd, None) is not None:
                 self._poll.unregister(fd)
         os.close(child.pidfd)
-        child.listener.close()
-        self._sweeping = self._sweep()
+        child.output.close()
+        self._sweeping = end_orphans(self._pids)
 
-    def _sweep(self) -> bool:
-        """End what dead workers left behind. True: there may be more when these have ended.
-
-        A living worker adopts its own orphans, so whoever is a child of this process and no worker belongs to the dead.
-        """
-        left = [pid for pid in _children_of(self._pid) if pid not in self._pids]
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, os.WNOHANG)
-        return bool(left)
-
-    # -- output -------------------------------------------------------------------------------------------------
+    # What workers write.
 
     def _hear(self, child: _Child, fd: int) -> None:
-        if not child.listener.read(fd):
+        if not child.output.read(fd):
             # Closed by the worker and all it started; a closed pipe would be ready for ever.
             self._poll.unregister(fd)
             del self._children[fd]
@@ -221,7 +228,7 @@ class Zygote:
             self._forward_at = time.monotonic() + _FORWARD_EVERY
 
     def _report(self, child: _Child) -> None:
-        for number, rest in child.listener.finished():
+        for number, rest in child.output.finished():
             for stream, data in rest:
                 self._say_output(child.worker, stream, data)
             self._say(Boundary(child.worker, number))
@@ -229,14 +236,14 @@ class Zygote:
     def _forward(self) -> None:
         self._forward_at = None
         for child in set(self._children.values()):
-            for stream, data in child.listener.fresh():
+            for stream, data in child.output.fresh():
                 self._say_output(child.worker, stream, data)
 
     def _say_output(self, worker: int, stream: int, data: bytes) -> None:
         for at in range(0, len(data), _LARGEST):
             self._say(Output(worker, stream, data[at : at + _LARGEST]))
 
-    # -- the rest -----------------------------------------------------------------------------------------------
+    # Preloading and the end.
 
     def _preload(self, module: str) -> None:
         with suppress(Exception):  # a worker that needs it will say what is wrong with it
@@ -246,34 +253,12 @@ class Zygote:
 
     def _quit(self) -> NoReturn:
         for pid in self._pids:
-            _signal_group(pid)
+            end_group(pid)
         self._pids.clear()
         give_up = time.monotonic() + _LAST_SWEEP
-        while self._sweep() and time.monotonic() < give_up:
+        while end_orphans(self._pids) and time.monotonic() < give_up:
             time.sleep(_SWEEP_EVERY / 5)
         os._exit(0)
-
-
-def _signal_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # nobody in it any more, or only zombies
-        return
-
-
-def _children_of(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/self/task/{pid}/children").read_text(encoding="ascii").split()]
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        everybody = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return [child for child in everybody if _parent_of(child) == pid]
-
-
-def _parent_of(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
 
 
 def main(control: int, engine: int) -> NoReturn:

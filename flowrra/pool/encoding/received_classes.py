@@ -21,14 +21,14 @@ _classes_by_number: weakref.WeakValueDictionary[str, type]
 _classes_by_number = internals._DYNAMIC_CLASS_TRACKER_BY_ID  # noqa: SLF001 - as above
 
 
-class Guests:
+class ReceivedClasses:
     """The classes that one worker has received by value."""
 
     def __init__(self) -> None:
         self._pickles: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
         self._counted = 0
 
-    def welcome(self) -> None:
+    def note_new(self) -> None:
         """Remember what has just been loaded. To be called after each load and before user code makes classes."""
         if len(_class_numbers) != self._counted:
             for kind in list(_class_numbers):
@@ -42,14 +42,14 @@ class Guests:
             return None
         if not copy:
             copy = self._pickles[kind] = cloudpickle.dumps(kind, protocol=5)
-        return come_home, (_class_numbers[kind], copy)
+        return original_of, (_class_numbers[kind], copy)
 
 
-def come_home(number: str, copy: bytes) -> Any:
+def original_of(number: str, copy: bytes) -> Any:
     """The class that left under *number*; rebuilt if nobody here holds it any longer."""
     home = _classes_by_number.get(number)
     return home if home is not None else pickle.loads(copy)
 
 
-guests = Guests()
+received_classes = ReceivedClasses()
 """Of this process, which is a worker; elsewhere it stays empty."""

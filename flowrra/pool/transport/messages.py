@@ -17,7 +17,7 @@ Table = tuple[tuple[int, int], ...]
 """(offset, length) of each part of a segment."""
 
 
-# -- engine to zygote -------------------------------------------------------------------------------------------
+# From the engine to the zygote.
 
 
 class Fork(NamedTuple):
@@ -36,7 +36,7 @@ class Quit(NamedTuple):
     """End every worker and yourself."""
 
 
-# -- zygote to engine -------------------------------------------------------------------------------------------
+# From the zygote to the engine.
 
 
 class Ready(NamedTuple):
@@ -89,10 +89,10 @@ class Preloaded(NamedTuple):
     threads: int
 
 
-# -- engine to worker -------------------------------------------------------------------------------------------
+# From the engine to a worker.
 
 
-class Run(NamedTuple):
+class RunHeader(NamedTuple):
     """Execute a run; with the segment of its arguments if ``table`` is not empty. Goes into the queue."""
 
     number: int
@@ -136,7 +136,7 @@ class Forget(NamedTuple):
     digest: bytes
 
 
-class Scene(NamedTuple):
+class SurroundingsSupply(NamedTuple):
     """Surroundings under their number. Goes into the supplies."""
 
     number: int
@@ -145,7 +145,7 @@ class Scene(NamedTuple):
     table: Table
 
 
-# -- worker to engine -------------------------------------------------------------------------------------------
+# From a worker to the engine.
 
 
 class Begun(NamedTuple):
@@ -155,7 +155,7 @@ class Begun(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Run *number* is over; ``begun`` is the next one if the worker has already claimed it, else 0."""
+    """RunHeader *number* is over; ``begun`` is the next one if the worker has already claimed it, else 0."""
 
     number: int
     begun: int
@@ -183,14 +183,14 @@ class Progressed(NamedTuple):
 Message = (
     Fork | Preload | Quit
     | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
-    | Run | Stop | Supply | Forget | Scene
+    | RunHeader | Stop | Supply | Forget | SurroundingsSupply
     | Begun | Answer | Progressed
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Fork, Preload, Quit,
     Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
-    Run, Stop, Supply, Forget, Scene,
+    RunHeader, Stop, Supply, Forget, SurroundingsSupply,
     Begun, Answer, Progressed,
 )  # fmt: skip
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}

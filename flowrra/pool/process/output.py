@@ -67,7 +67,7 @@ class Tally:
         self._page.close()
 
 
-class Mouth:
+class OutputEnd:
     """The worker's side: finds out whether a run has written anything, and marks the end of its output if so."""
 
     def __init__(self, token: bytes, tally: Tally) -> None:
@@ -202,7 +202,7 @@ class Stream:
         return at if at >= 0 and self._part.fullmatch(data, at) else len(data)
 
 
-class Listener:
+class OutputReader:
     """The zygote's side of one worker's two pipes."""
 
     def __init__(self, token: bytes, stdout: int, stderr: int, tally: Tally) -> None:

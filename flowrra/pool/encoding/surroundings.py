@@ -35,24 +35,24 @@ class Surroundings(NamedTuple):
     log_level: int
 
 
-class Scenery:
+class SurroundingsReader:
     """Numbers the surroundings of submissions: the same number as long as nothing has changed. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._raw: tuple[Any, ...] = ()
-        self._latest = NumberedSurroundings(0, b"")
+        self._latest = SurroundingsRef(0, b"")
 
-    def current(self) -> NumberedSurroundings:
+    def current(self) -> SurroundingsRef:
         raw = _read_raw()
         with self._lock:
             if raw != self._raw:
-                self._latest = NumberedSurroundings(self._latest.number + 1, _write(raw))
+                self._latest = SurroundingsRef(self._latest.number + 1, _write(raw))
                 self._raw = raw
             return self._latest
 
 
-class NumberedSurroundings(NamedTuple):
+class SurroundingsRef(NamedTuple):
     number: int
     pickled: bytes
 

@@ -6,16 +6,16 @@ import linecache
 import os
 from typing import Any
 
-from flowrra.pool.messages import Supply
-from flowrra.pool.payloads import arrived, load
-from flowrra.pool.surroundings import Surroundings
+from flowrra.pool.encoding.payloads import arrived, load
+from flowrra.pool.encoding.surroundings import Surroundings
+from flowrra.pool.transport.messages import Supply
 
 
 class Shelf:
     """What the engine has supplied, by digest or number. The engine decides what is dropped."""
 
     def __init__(self) -> None:
-        self.scenes: dict[int, Surroundings] = {}
+        self.surroundings: dict[int, Surroundings] = {}
         self._supplies: dict[bytes, tuple[Supply, int | None]] = {}
         self._loaded: dict[bytes, Any] = {}
 

@@ -7,9 +7,11 @@ same property tells a worker that no run can leave a trace in the loaded functio
 from __future__ import annotations
 
 import builtins
+import dis
 import sys
 import types
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 _SCALARS = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range})
@@ -49,7 +51,7 @@ def read_captures(function: Callable[..., Any]) -> Captures:
         seen.append(current)
         if is_importable(current):
             continue
-        if current.__dict__:
+        if current.__dict__ or rebinds(current.__code__):
             immutable = False
         for part in _parts(current):
             seen.append(part)
@@ -99,6 +101,28 @@ def global_names(code: types.CodeType) -> tuple[str, ...]:
 
 
 _names_of: dict[types.CodeType, tuple[str, ...]] = {}
+
+
+@lru_cache(_MOST_CODES)
+def rebinds(code: types.CodeType) -> bool:
+    """Whether *code*, or a function defined in it, assigns to a global or to a variable of a function around it.
+
+    Such a variable may hold the same immutable object at every submission, and yet a run would find what the run before
+    it in that worker has left there.
+    """
+    if _MAY_REBIND.isdisjoint(code.co_code[::2]):
+        inside = False
+    else:
+        inside = any(
+            step.opname in _REBINDS_GLOBAL or (step.opname in _REBINDS_CELL and step.argval in code.co_freevars)
+            for step in dis.get_instructions(code)
+        )
+    return inside or any(rebinds(part) for part in code.co_consts if isinstance(part, types.CodeType))
+
+
+_REBINDS_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
+_REBINDS_CELL = frozenset({"STORE_DEREF", "DELETE_DEREF"})
+_MAY_REBIND = frozenset(dis.opmap[name] for name in _REBINDS_GLOBAL | _REBINDS_CELL)
 
 
 def _is_immutable(value: object) -> bool:

@@ -1,0 +1,116 @@
+"""Functions to payloads, with what they capture and the source of the cells they come from."""
+
+from __future__ import annotations
+
+import io
+import linecache
+import pickle
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import xxhash
+
+from flowrra.pool.encoding.captures import Captures, read_captures
+from flowrra.pool.encoding.payloads import CLOUD, Payload, build
+from flowrra.pool.encoding.pickler import Pickler
+from flowrra.pool.encoding.values import encode_value, refusal
+
+_MOST_SOURCE = 64 * 1024
+"""Bytes of cells' source that travel with a function; a traceback is readable without the rest."""
+
+
+class FunctionRef(NamedTuple):
+    """A function, or the constants of a map, snapshotted; travels once per digest and worker."""
+
+    digest: bytes
+    payload: Payload
+    sources: tuple[tuple[str, str], ...]
+    reusable: bool
+
+
+class FunctionEncoder:
+    """Snapshots functions; keeps the last pickle of each while nothing it captures can have changed. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakKeyDictionary[Callable[..., Any], tuple[Captures, FunctionRef]]
+        self._known = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def encode(self, task: str, function: Callable[..., Any]) -> FunctionRef:
+        """Raises ``NotEncodable`` or ``HandleNotAllowed``."""
+        captures = read_captures(function)
+        if not captures.immutable or not isinstance(function, types.FunctionType):
+            return encode_function(task, function, reusable=captures.immutable)
+        with self._lock:
+            known = self._known.get(function)
+        if known is not None and known[0].same_as(captures):
+            return known[1]
+        ref = encode_function(task, function, reusable=True)
+        with self._lock:
+            self._known[function] = (captures, ref)
+        return ref
+
+    def forget(self) -> None:
+        with self._lock:
+            self._known.clear()
+
+
+def encode_function(task: str, function: Callable[..., Any], *, reusable: bool) -> FunctionRef:
+    """Snapshot *function* with what it captures and the source of the cells it comes from."""
+    files: dict[str, None] = {}
+
+    def pickler(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]) -> bytes:
+        file = io.BytesIO()
+        cloud = Pickler(file, keep_in_band)
+        cloud.dump(value)
+        files.update(cloud.files)
+        return file.getvalue()
+
+    try:
+        payload = build(CLOUD, function, pickler)
+    except Exception as error:
+        raise refusal(task, error, {"the function": function}) from error
+    sources = _sources(files)
+    return FunctionRef(_digest(payload, sources), payload, sources, reusable)
+
+
+def encode_constants(task: str, constants: Mapping[str, Any]) -> FunctionRef:
+    """Snapshot the keywords that all runs of a map share."""
+    try:
+        payload = encode_value(dict(constants))
+    except Exception as error:
+        raise refusal(task, error, {f"kwargs[{name!r}]": value for name, value in constants.items()}) from error
+    return FunctionRef(_digest(payload, ()), payload, (), reusable=False)
+
+
+def _digest(payload: Payload, sources: tuple[tuple[str, str], ...]) -> bytes:
+    hashed = xxhash.xxh3_128(payload.head)
+    for text in (part for source in sources for part in source):
+        hashed.update(text.encode("utf-8", "surrogatepass"))
+    if payload.segment is not None:
+        payload.segment.feed(hashed.update)
+    return hashed.digest()
+
+
+def _sources(files: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """(file name, text) of the cells among *files*, the function's own first, as far as they fit into a message."""
+    sources, room = [], _MOST_SOURCE
+    for name in files:
+        text = _cell_source(name)
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if 0 < size <= room:
+            sources.append((name, text))
+            room -= size
+    return tuple(sources)
+
+
+def _cell_source(filename: str) -> str:
+    """The text of a cell; empty for files, which the worker can read itself, and for what has no source."""
+    entry = linecache.cache.get(filename)
+    if entry is None or len(entry) == 1 or Path(filename).exists():  # of length 1: a promise to read the text later
+        return ""
+    return "".join(entry[2])

@@ -1,0 +1,46 @@
+"""One pickler for everything that may belong to a notebook's cell.
+
+cloudpickle, extended to refuse what belongs to the submitting process alone, to note the source of what it pickles by
+value, to send back a class as the very class it came from, and to send what cloudpickle does not get right.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import types
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+
+from flowrra.pool.encoding.by_value import CachedFunction, reduce_cached, reduce_slotted
+from flowrra.pool.encoding.received_classes import received_classes
+from flowrra.pool.encoding.staying import refuse_what_stays
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    """cloudpickle, with the additions of this module; ``files`` are those of the functions it met."""
+
+    def __init__(self, file: io.BytesIO, keep_in_band: Callable[[pickle.PickleBuffer], bool] | None = None) -> None:
+        super().__init__(file, protocol=5, buffer_callback=keep_in_band)
+        self.files: dict[str, None] = {}
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, types.FunctionType):
+            self.files[value.__code__.co_filename] = None
+        elif isinstance(value, type):
+            reduced = received_classes.reduce(value) or reduce_slotted(value)
+            if reduced is not None:
+                return reduced
+        elif isinstance(value, CachedFunction):
+            return reduce_cached(value) or super().reducer_override(value)
+        else:
+            refuse_what_stays(value)
+        return super().reducer_override(value)
+
+
+def cloud_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+    file = io.BytesIO()
+    Pickler(file, keep_in_band).dump(value)
+    return file.getvalue()

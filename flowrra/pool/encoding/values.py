@@ -1,0 +1,91 @@
+"""Values to payloads: arguments and results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from flowrra.errors import FlowrraError, HandleNotAllowed, NotEncodable
+from flowrra.pool.encoding.culprit import Culprit, find_culprit
+from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build, plain_pickle
+from flowrra.pool.encoding.pickler import cloud_pickle
+from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
+
+_LOOK_AT_MOST = 200
+"""Objects looked at to find that plain pickle will do; beyond that cloudpickle costs no more."""
+_APP_STAYS = "an app belongs to the process that made it"
+_WITHOUT_APP = "leave it out of the task, and submit from where the app is, with what the task has returned"
+_ATOMS = frozenset({int, float, complex, str, bytes, bytearray, bool, type(None)})
+
+
+def encode_value(value: Any) -> Payload:
+    """Snapshot *value*. Raises whatever its pickling raises; :func:`refusal` turns that into a ``NotEncodable``."""
+    kind = kind_of(value)
+    return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle)
+
+
+def kind_of(value: Any) -> int:
+    """Which pickle *value* needs. Only exact types count: a subclass may be the user's, with a reducer of its own."""
+    if type(value) in _ATOMS:
+        return BUILTIN
+    numpy = sys.modules.get("numpy")
+    kind, seen, todo = BUILTIN, 0, [value]
+    while todo:
+        part = todo.pop()
+        seen += 1
+        if seen > _LOOK_AT_MOST:
+            return CLOUD
+        exact = type(part)
+        if exact in _ATOMS:
+            continue
+        if exact in (tuple, list, set, frozenset):
+            todo.extend(part)
+        elif exact is dict:
+            todo.extend(part)
+            todo.extend(part.values())
+        elif numpy is not None and (exact is numpy.ndarray or issubclass(exact, numpy.generic)):
+            if part.dtype.hasobject:
+                return CLOUD
+            kind = PLAIN
+        else:
+            return CLOUD
+    return kind
+
+
+def encode_arguments(task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Payload:
+    """Snapshot the arguments of one call. Raises ``NotEncodable`` or ``HandleNotAllowed``."""
+    try:
+        return encode_value((args, dict(kwargs)))
+    except Exception as error:
+        parts = {f"args[{index}]": value for index, value in enumerate(args)}
+        parts.update({f"kwargs[{name!r}]": value for name, value in kwargs.items()})
+        raise refusal(task, error, parts) from error
+
+
+def refusal(task: str, error: BaseException, parts: Mapping[str, Any]) -> FlowrraError:
+    """The error that names what could not be pickled. *parts* are the places to look in, by their paths."""
+    for path, value in parts.items():
+        culprit = find_culprit(value, path, cloud_pickle)
+        if culprit is not None:
+            return _refusal_of(task, culprit)
+    first = next(iter(parts))
+    return NotEncodable(task, first, _type_name(parts[first]), _words(error))
+
+
+def _refusal_of(task: str, culprit: Culprit) -> FlowrraError:
+    what = _type_name(culprit.value)
+    if isinstance(culprit.error, HandleFoundError):
+        return HandleNotAllowed(task, culprit.path)
+    if isinstance(culprit.error, AppFoundError):
+        return NotEncodable(task, culprit.path, what, _APP_STAYS, remedy=_WITHOUT_APP)
+    return NotEncodable(task, culprit.path, what, _words(culprit.error))
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
