@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, Unpack, overload
@@ -15,16 +16,15 @@ from flowrra.core.statuses import Status
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
 from flowrra.engine.waiters import Countdown, wait_here
-from flowrra.errors import UnknownRun, WaitTimeout, WouldDeadlock
+from flowrra.errors import AppNotRunning, UnknownRun, WaitTimeout, WouldDeadlock
 from flowrra.events import RunEvent
 from flowrra.functions import check_function, is_coroutine_function, name_of
 from flowrra.handle import TaskHandle, sources
 from flowrra.hosting import current_host
 from flowrra.interfaces import Executor, ResultBackend
 from flowrra.lifetime import warn_of
-from flowrra.options import Options, TaskOptions, unknown_option
+from flowrra.options import Options, TaskOptions, check_count, checked_status, not_of_a_task
 from flowrra.pool.cores import available_cores
-from flowrra.portal import await_in
 from flowrra.registry import Registry
 from flowrra.results import AppStats, TaskResult, snapshot
 from flowrra.state import AppState, hosted
@@ -104,7 +104,7 @@ class Flowrra:
         process. Raises ``InvalidTask`` (a ``TypeError``), ``UnknownOption``, ``InvalidOption`` or ``DuplicateTask``.
         """
         for option in options.keys() - TaskOptions.__annotations__.keys():
-            raise unknown_option(option, TaskOptions.__annotations__)
+            raise not_of_a_task(option)
         checked = Options().updated(options)
         chosen = None if name is None else checked_name(name)
 
@@ -181,25 +181,24 @@ class Flowrra:
         """Return the run's record as it is now, or None if no run of that id is known."""
         if isinstance(run, TaskHandle):
             return run.info()
-        life = self._state.life
-        active = None if life is None else life.engine.find(run)
+        active = self._state.find(run)
         if active is not None:
             return snapshot(active)
-        stored = await (
-            self._state.backend.get(run) if life is None else await_in(life.engine.loop, self._state.backend.get(run))
-        )
+        life, query = self._state.life, self._state.backend.get(run)
+        stored = await (query if life is None else life.ask(query))
         return None if stored is None else snapshot(Run.from_stored(stored))
 
     async def runs(
         self, status: Status | str | None = None, task_name: str | None = None, limit: int = 100
     ) -> list[TaskResult]:
-        """Return the latest runs that match, latest first."""
-        wanted = None if status is None else Status(str(status).upper())
+        """Return the latest runs that match, latest first. Raises ``InvalidOption``."""
+        wanted = None if status is None else checked_status(status)
+        check_count("limit", limit)
         life = self._state.life
         # Before the backend is asked: a run that ends meanwhile is found twice rather than not at all.
-        unfinished = [] if life is None else life.engine.unfinished()
+        unfinished = self._state.unfinished()
         query = self._state.backend.query(wanted, task_name, limit)
-        stored = await (query if life is None else await_in(life.engine.loop, query))
+        stored = await (query if life is None else life.ask(query))
         done = [Run.from_stored(one) for one in stored]
         known = {run.id for run in done}
         active = [run for run in unfinished if run.id not in known and wanted in (None, run.status)]
@@ -213,8 +212,7 @@ class Flowrra:
 
     def handle(self, run_id: str) -> TaskHandle[Any]:
         """Return a handle of the run with that id. Raises ``UnknownRun``."""
-        life = self._state.life
-        run = None if life is None else life.engine.find(run_id)
+        run = self._state.find(run_id)
         if run is None:
             stored = self._state.backend.recent(run_id)
             if stored is None:
@@ -305,9 +303,7 @@ class Flowrra:
         warn_of(await self._state.stop(drain=drain, timeout=timeout))
 
     async def __aenter__(self) -> Self:
-        joined = self.running
-        await self._state.start_here()
-        open_blocks.push(self._submitter, joined=joined)
+        open_blocks.push(self._submitter, joined=not await self._state.start_here())
         return self
 
     async def __aexit__(
@@ -317,14 +313,14 @@ class Flowrra:
         if runs is None:
             warn_of(await self._state.stop(drain=kind is None, timeout=None))
         elif life is not None:
-            warn_of(await await_in(life.engine.loop, life.leave_block(runs, cancel=kind is not None)))
+            with suppress(AppNotRunning):  # it was stopped meanwhile, so what the block has submitted is over
+                warn_of(await life.ask(life.leave_block(runs, cancel=kind is not None)))
 
     def __enter__(self) -> Self:
-        joined = self.running
-        if joined and self._state.engine.on_loop:
+        life = self._state.life
+        if life is not None and life.engine.on_loop:
             raise WouldDeadlock("'with app' inside the app's own loop, at its end,")
-        self._state.start_on_a_thread()
-        open_blocks.push(self._submitter, joined=joined)
+        open_blocks.push(self._submitter, joined=not self._state.start_on_a_thread())
         return self
 
     def __exit__(
@@ -335,7 +331,8 @@ class Flowrra:
             warn_of(self._state.stop_blocking(drain=kind is None, timeout=None))
         elif life is not None:
             leaving = life.leave_block(runs, cancel=kind is not None)
-            warn_of(life.call(leaving, "leaving the app", waits_for_runs=True))
+            with suppress(AppNotRunning):  # as above
+                warn_of(life.call(leaving, "leaving the app", waits_for_runs=True))
 
     def _start_on_a_thread(self) -> None:
         if current_host() is None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from flowrra.core.records import Moment, RetryPolicy
+from flowrra.core.statuses import Status
 from flowrra.errors import InvalidOption, UnknownOption
 
 
@@ -98,6 +99,21 @@ def unknown_option(name: str, known: Iterable[str]) -> UnknownOption:
     near = difflib.get_close_matches(name, list(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(sorted(known))}"
     return UnknownOption(f"unknown option {name!r}; {hint}")
+
+
+def not_of_a_task(name: str) -> UnknownOption:
+    """The error for what a decorator does not take: options of one submission, and unknown ones."""
+    if name in SubmitOptions.__annotations__:
+        return UnknownOption(f"{name!r} is an option of one submission: task.options({name}=…).submit(…)")
+    return unknown_option(name, TaskOptions.__annotations__)
+
+
+def checked_status(status: object) -> Status:
+    """A status given as such or as its name, in any case of letters. Raises ``InvalidOption``."""
+    try:
+        return Status(str(status).upper())
+    except ValueError:
+        raise InvalidOption(f"status is one of {', '.join(Status)}, not {status!r}") from None
 
 
 def check_count(name: str, value: object) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowrra import Flowrra, InvalidOption, InvalidTask, NotEncodable
+from flowrra import Flowrra, InvalidOption, InvalidTask, NotEncodable, UnknownOption
 from flowrra.executors.threads import ThreadExecutor
 
 
@@ -57,3 +57,25 @@ def test_an_executor_of_ones_own_runs_what_names_it() -> None:
     with Flowrra("mine", cpu_workers=1, executors={"mine": mine}) as app:
         assert app.task(executor="mine")(abs).map([-1, -2]).result(timeout=10) == [1, 2]
         assert app.stats().executors["mine"]["slots"] == 1
+
+
+def test_an_option_of_one_submission_is_sent_where_it_belongs(app: Flowrra) -> None:
+    with pytest.raises(UnknownOption, match=r"task\.options\(delay=…\)\.submit"):
+        app.task(delay=3)  # type: ignore[call-overload]
+    with pytest.raises(UnknownOption, match="did you mean 'timeout'"):
+        app.task(tiemout=3)  # type: ignore[call-overload]
+
+
+def test_a_question_for_runs_that_makes_no_sense_is_refused(app: Flowrra) -> None:
+    with pytest.raises(InvalidOption, match="one of PENDING, RUNNING, RETRYING, SUCCESS, FAILED, .* not 'done'"):
+        app.blocking.runs(status="done")
+    with pytest.raises(InvalidOption, match="limit must be a whole number"):
+        app.blocking.runs(limit=-1)
+
+
+def test_a_timeout_in_the_place_of_on_error_is_noticed() -> None:
+    with Flowrra("bad input", cpu_workers=1) as app:
+        batch = app.blocking.map(abs, [-1])
+        with pytest.raises(InvalidOption, match="write timeout=10"):
+            batch.result(10)  # type: ignore[arg-type]
+        assert batch.result(timeout=10) == [1]
