@@ -67,7 +67,7 @@ def test_an_option_of_one_submission_is_sent_where_it_belongs(app: Flowrra) -> N
 
 
 def test_a_question_for_runs_that_makes_no_sense_is_refused(app: Flowrra) -> None:
-    with pytest.raises(InvalidOption, match="one of PENDING, RUNNING, RETRYING, SUCCESS, FAILED, .* not 'done'"):
+    with pytest.raises(InvalidOption, match=r"one of PENDING, RUNNING, RETRYING, SUCCESS, FAILED, .* not 'done'"):
         app.blocking.runs(status="done")
     with pytest.raises(InvalidOption, match="limit must be a whole number"):
         app.blocking.runs(limit=-1)
