@@ -47,7 +47,7 @@ _HOMES = {
     "flowrra.handle": ("TaskHandle",),
     "flowrra.hosting": ("current_host", "set_host"),
     "flowrra.interfaces": ("Host",),
-    "flowrra.lifetime": ("RunsGivenUp",),
+    "flowrra.losses": ("NotRecorded", "RunsGivenUp"),
     "flowrra.results": ("AppStats", "TaskResult"),
     "flowrra.running": ("NotInTask", "RunContext", "current_run", "progress"),
     "flowrra.task": ("CoroutineTask", "Task"),
@@ -106,7 +106,8 @@ if TYPE_CHECKING:
     from flowrra.hosting import current_host as current_host
     from flowrra.hosting import set_host as set_host
     from flowrra.interfaces import Host as Host
-    from flowrra.lifetime import RunsGivenUp as RunsGivenUp
+    from flowrra.losses import NotRecorded as NotRecorded
+    from flowrra.losses import RunsGivenUp as RunsGivenUp
     from flowrra.results import AppStats as AppStats
     from flowrra.results import TaskResult as TaskResult
     from flowrra.running import NotInTask as NotInTask

@@ -22,7 +22,7 @@ from flowrra.functions import check_function, is_coroutine_function, name_of
 from flowrra.handle import TaskHandle, sources
 from flowrra.hosting import current_host
 from flowrra.interfaces import Executor, ResultBackend
-from flowrra.lifetime import warn_of
+from flowrra.losses import warn_of
 from flowrra.options import Options, TaskOptions, check_count, checked_status, not_of_a_task
 from flowrra.pool.cores import available_cores
 from flowrra.registry import Registry

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from flowrra.batch import Batch
 from flowrra.core.statuses import Status
 from flowrra.handle import TaskHandle
-from flowrra.lifetime import warn_of
+from flowrra.losses import warn_of
 from flowrra.results import TaskResult
 from flowrra.state import AppState
 from flowrra.task import Task

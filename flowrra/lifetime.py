@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -14,25 +13,22 @@ from flowrra.config import Settings
 from flowrra.core.statuses import StopReason
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
-from flowrra.errors import WouldDeadlock
+from flowrra.engine.saver import DRAIN_SECONDS
+from flowrra.errors import AppNotRunning, WouldDeadlock
 from flowrra.events import Dispatcher
 from flowrra.hosting import current_host
 from flowrra.interfaces import ResultBackend
-from flowrra.portal import LoopThread, block_on, call_in
+from flowrra.losses import Losses
+from flowrra.portal import LoopEnded, LoopThread, await_in, block_on, call_in
 from flowrra.wiring import make_executors
 
 T = TypeVar("T")
-
-NAMED_IN_WARNING = 5
-
-
-class RunsGivenUp(UserWarning):
-    """An app was left or stopped before all of its runs were done; the message names them."""
 
 
 class Parts(NamedTuple):
     """What an app keeps from one start to the next."""
 
+    name: str
     settings: Settings
     backend: ResultBackend
     dispatcher: Dispatcher
@@ -46,78 +42,136 @@ class Parts(NamedTuple):
 
 
 class Lifetime:
-    """A running engine with the threads that were made for it."""
+    """A running engine with the threads that were made for it, and the task that ends them.
 
-    def __init__(self, engine: Engine, threads: Sequence[LoopThread], left: Callable[[], None]) -> None:
+    The task is there from the start: ``asyncio.run`` cancels every task when its program has returned, and that is how
+    an app which nobody has left hears of it. Then it stops as if it was told to, and its handles answer.
+    """
+
+    def __init__(
+        self, name: str, engine: Engine, threads: Sequence[LoopThread], left: Callable[[Lifetime], None]
+    ) -> None:
+        """On the engine's loop. *left* is called when it takes no more runs."""
         self.engine = engine
-        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._given_up: list[Run] = []
+        self.over: concurrent.futures.Future[None] = concurrent.futures.Future()
+        """Done when everything is released."""
+        self._name = name
+        self._losses = Losses()
+        self._error: BaseException | None = None
         self._left = left
         self._threads = threads
-        self._ending: asyncio.Task[None] | None = None
+        self._told: asyncio.Future[tuple[bool, float | None]] = engine.loop.create_future()
         self._hurry = asyncio.Event()
+        self._disowned = False
+        self._task = engine.loop.create_task(self._live(), name="flowrra-app")
 
     @classmethod
-    async def on_this_loop(cls, parts: Parts, left: Callable[[], None]) -> Lifetime:
-        """Start on the running loop; coroutine tasks share it unless the settings say otherwise.
-
-        *left* is called when it takes no more runs.
-        """
+    async def on_this_loop(cls, parts: Parts, left: Callable[[Lifetime], None]) -> Lifetime:
+        """Start on the running loop; coroutine tasks share it unless the settings say otherwise."""
         with _closed_on_error() as threads:
-            io_loop = _io_loop(parts.settings, None, threads)
-            return cls(await parts.start_engine(io_loop), threads, left)
+            return await cls._begin(parts, left, _io_loop(parts.settings, None, threads), threads)
 
     @classmethod
     def on_a_thread(
-        cls, parts: Parts, left: Callable[[], None], host_loop: asyncio.AbstractEventLoop | None
+        cls, parts: Parts, left: Callable[[Lifetime], None], host_loop: asyncio.AbstractEventLoop | None
     ) -> Lifetime:
         """Start on a thread of its own; coroutine tasks run in *host_loop*, or on a second thread."""
         with _closed_on_error() as threads:
             io_loop = _io_loop(parts.settings, host_loop, threads) or _added(threads, "flowrra-io")
             engine_loop = _added(threads, "flowrra-engine")
-            return cls(call_in(engine_loop, parts.start_engine(io_loop), "starting the app"), threads, left)
+            return call_in(engine_loop, cls._begin(parts, left, io_loop, threads), "starting the app")
+
+    @classmethod
+    async def _begin(
+        cls,
+        parts: Parts,
+        left: Callable[[Lifetime], None],
+        io_loop: asyncio.AbstractEventLoop | None,
+        threads: Sequence[LoopThread],
+    ) -> Lifetime:
+        life = cls(parts.name, await parts.start_engine(io_loop), threads, left)
+        try:
+            # A task that is cancelled before its first step never enters its body; from here on this one does.
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            await life.stop(drain=False)
+            raise
+        return life
 
     @property
-    def ended(self) -> bool:
-        """Whether everything is released, or its loop was closed before that could be done."""
-        return self._ended.done() or self.engine.loop.is_closed()
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where everything is released."""
+        return self.engine.loop
+
+    def lose_loop(self) -> None:
+        """End all runs after the loop was closed before everything was released. Once."""
+        if not self.over.done():
+            self.engine.lose_loop()
+            self.over.set_result(None)
+
+    def disown(self) -> None:
+        """In a forked child: leave all parts alone, for they are the parent's, and end the copies of its runs."""
+        self._disowned = True
+        for run in self.engine.unfinished():
+            run.forget_waiters()
+        self.engine.lose_loop()
 
     def call(self, coroutine: Coroutine[Any, Any, T], what: str, *, waits_for_runs: bool = False) -> T:
         """Run *coroutine* on the engine's loop and block until it is done. Raises ``WouldDeadlock`` on its thread.
 
+        Raises ``AppNotRunning`` if the app ends instead.
         If it *waits_for_runs*, the host's loop is kept going meanwhile where they need it.
         """
-        return call_in(self.engine.loop, coroutine, what, pump=waits_for_runs and self._needs_host())
+        try:
+            pump = waits_for_runs and self._needs_host()
+            return call_in(self.loop, coroutine, what, pump=pump, is_late=self.over.done)
+        except LoopEnded:
+            raise AppNotRunning(self._name) from None
 
-    def block_until_ended(self) -> list[Run]:
-        """Block until a stop that was requested is through; returns what it gave up although it was to drain.
+    async def ask(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run *coroutine* on the engine's loop and await it here. Raises ``AppNotRunning`` if the app ends instead."""
+        try:
+            return await await_in(self.loop, coroutine, self.over.done)
+        except LoopEnded:
+            raise AppNotRunning(self._name) from None
 
-        Only the first who asks is told, so that it is said once.
+    def stop_blocking(self, *, drain: bool, timeout: float | None) -> Losses:
+        """Request a stop and block until it is through; returns what was lost by it, to the first who asks.
+
+        Interrupted, it hurries the stop, and raises when that is through. A second interrupt ends the wait.
         """
         if self.engine.on_loop:
             raise WouldDeadlock("stopping the app")
-        block_on(self._ended, pump=self._needs_host())
-        self._join()
-        return self._take_given_up()
-
-    async def until_ended(self) -> list[Run]:
-        """:meth:`block_until_ended` for any loop. Cancelled, it hurries the stop, and raises when that is through."""
-        ended = asyncio.wrap_future(self._ended)
         try:
-            await asyncio.shield(ended)
-        except asyncio.CancelledError:
+            self.request_stop(drain=drain, timeout=timeout)
+            block_on(self.over, pump=self._needs_host())
+        except KeyboardInterrupt:
             self.request_stop(drain=False)
-            await asyncio.shield(ended)
+            block_on(self.over, pump=self._needs_host())
             raise
         finally:
             self._join()
-        return self._take_given_up()
+        return self._take_losses()
+
+    async def stop(self, *, drain: bool, timeout: float | None = None) -> Losses:
+        """:meth:`stop_blocking` for any loop. Cancelled, it hurries the stop, and raises when that is through."""
+        self.request_stop(drain=drain, timeout=timeout)
+        over = asyncio.wrap_future(self.over)
+        try:
+            await asyncio.shield(over)
+        except asyncio.CancelledError:
+            self.request_stop(drain=False)
+            await asyncio.shield(over)
+            raise
+        finally:
+            self._join()
+        return self._take_losses()
 
     def request_stop(self, *, drain: bool, timeout: float | None = None) -> None:
         """Begin to stop, from any thread; without *drain* also hurries a stop that is draining. May be repeated."""
         self.engine.call(self._stop, drain, timeout)
 
-    async def leave_block(self, runs: list[Run], *, cancel: bool) -> list[Run]:
+    async def leave_block(self, runs: list[Run], *, cancel: bool) -> Losses:
         """End a block that joined the running app: wait for what it submitted, or with *cancel* end that.
 
         Returns the runs that could not begin and were cancelled for that.
@@ -126,30 +180,36 @@ class Lifetime:
             self.engine.request_stop(runs, StopReason.CANCEL, "the block that submitted it raised")
         held = self.engine.give_up_held(runs)
         await self.engine.until_over(runs)
-        return held
+        return Losses(held)
 
     def _stop(self, drain: bool, timeout: float | None) -> None:  # noqa: FBT001 - called through the engine's inbox
         if not drain:
             self._hurry.set()
-        if self._ending is None:
-            # A task of its own: whoever waits for the stop may be cancelled, and the stop must still be complete.
-            self._ending = self.engine.loop.create_task(self._end(drain=drain, timeout=timeout))
+        if not self._told.done():
+            self._told.set_result((drain, timeout))
 
-    async def _end(self, *, drain: bool, timeout: float | None) -> None:
+    async def _live(self) -> None:
+        drain = False
         given_up: list[Run] = []
         try:
+            drain, timeout = await self._told
             if drain:
                 given_up += self.engine.give_up_held()
                 await self._drained_or_hurried(timeout)
-        finally:
-            self._left()
-            try:
-                given_up += await self._stop_engine()
-            except BaseException as error:  # noqa: BLE001 - raised where the stop is waited for; nobody may wait for ever
-                self._ended.set_exception(error)
-            else:
-                self._given_up = given_up if drain else []
-                self._ended.set_result(None)
+        except asyncio.CancelledError:
+            # From outside: it does as if it was told to hurry.
+            if self._disowned:
+                return
+        await self._end(given_up, drain=drain)
+
+    async def _end(self, given_up: list[Run], *, drain: bool) -> None:
+        self._left(self)
+        try:
+            given_up += await self._stop_engine()
+        except BaseException as error:  # noqa: BLE001 - raised where the stop is waited for; nobody may wait for ever
+            self._error = error
+        self._losses = Losses(given_up if drain else [], self.engine.saver.given_up)
+        self.over.set_result(None)
 
     async def _stop_engine(self) -> list[Run]:
         try:
@@ -159,6 +219,7 @@ class Lifetime:
                 thread.close()
 
     async def _drained_or_hurried(self, timeout: float | None) -> None:
+        self.engine.saver.give_up_after(DRAIN_SECONDS)
         waits = [asyncio.create_task(self.engine.until_over()), asyncio.create_task(self._hurry.wait())]
         try:
             await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -166,9 +227,11 @@ class Lifetime:
             for wait in waits:
                 wait.cancel()
 
-    def _take_given_up(self) -> list[Run]:
-        given_up, self._given_up = self._given_up, []
-        return given_up
+    def _take_losses(self) -> Losses:
+        if self._error is not None:
+            raise self._error
+        losses, self._losses = self._losses, Losses()
+        return losses
 
     def _needs_host(self) -> bool:
         host = current_host()
@@ -207,21 +270,3 @@ def _io_loop(
 def _added(threads: list[LoopThread], name: str) -> asyncio.AbstractEventLoop:
     threads.append(LoopThread(name))
     return threads[-1].loop
-
-
-def warn_of(given_up: Sequence[Run]) -> None:
-    """Warn about runs that were cancelled by the end of an app, or of a block, although it was to drain.
-
-    Called by the method that the user has called, so that the warning points at the user's line.
-    """
-    if not given_up:
-        return
-    shown = ", ".join(f"{run.id} ({run.record.submission.task_name})" for run in given_up[:NAMED_IN_WARNING])
-    more = f" and {len(given_up) - NAMED_IN_WARNING} more" if len(given_up) > NAMED_IN_WARNING else ""
-    not_begun = sum(run.record.attempt == 0 for run in given_up)
-    warnings.warn(
-        f"{len(given_up)} runs were cancelled because the app was left or stopped, {not_begun} of them paused, not yet "
-        f"due or still waiting: {shown}{more}",
-        RunsGivenUp,
-        stacklevel=3,
-    )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import os
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from flowrra.clock import Clock, SystemClock
 from flowrra.config import Settings
@@ -14,15 +17,31 @@ from flowrra.engine.run import Run
 from flowrra.engine.waiters import running_loop
 from flowrra.errors import AppNotRunning, WouldDeadlock
 from flowrra.events import Dispatcher
-from flowrra.hosting import current_host
+from flowrra.hosting import current_host, set_host
 from flowrra.interfaces import ResultBackend
 from flowrra.lifetime import Lifetime, Parts
+from flowrra.losses import Losses
 from flowrra.wiring import make_backend
 
 T = TypeVar("T")
 
-# Held while a thread is made and waited for: two threads that submit first must not start two engines.
-_starting = threading.Lock()
+# Held for a few instructions, never while something is waited for. It may be taken twice, because a signal handler that
+# submits may interrupt the very thread that holds it.
+_claims = threading.RLock()
+
+
+class Turn:
+    """The right to start an app. One caller has it at a time; others wait until it is over, however it went."""
+
+    def __init__(self) -> None:
+        self.loop = running_loop()
+        self.over: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.over.set_result(None)
 
 
 class AppState:
@@ -39,17 +58,29 @@ class AppState:
         self._life: Lifetime | None = None
         self._ending: Lifetime | None = None
         """The latest start that takes no more runs; it may still be releasing its parts."""
-        self._entering = asyncio.Lock()
+        self._turn: Turn | None = None
+        _states.add(self)
 
     @property
     def life(self) -> Lifetime | None:
         """The current start; None if the app is not running."""
         life = self._life
-        if life is not None and life.engine.loop.is_closed():
-            # Its loop was closed without the app being left, as asyncio.run() does at its end.
-            life.engine.lose_loop()
-            self._life = life = None
-        return life
+        if life is not None and life.loop.is_closed():
+            # Its loop was closed without the app being left, and without cancelling its tasks.
+            with _claims:
+                life.lose_loop()
+                if self._life is life:
+                    self._life = None
+        return self._life
+
+    @property
+    def ending(self) -> Lifetime | None:
+        """The start before, while it is still releasing its parts."""
+        ending = self._ending
+        if ending is not None and ending.loop.is_closed():
+            with _claims:
+                ending.lose_loop()
+        return None if ending is None or ending.over.done() else ending
 
     @property
     def engine(self) -> Engine:
@@ -59,40 +90,88 @@ class AppState:
             raise AppNotRunning(self.name)
         return life.engine
 
-    async def start_here(self) -> None:
-        """Start on the running loop, unless it runs already."""
-        async with self._entering:
-            if self.life is None:
-                self._life = await Lifetime.on_this_loop(self._parts(), self._left)
+    def find(self, run_id: str) -> Run | None:
+        """The run, if it is not over, or None."""
+        # In this order: one that moves over meanwhile is not missed.
+        for life in (self.life, self.ending):
+            run = None if life is None else life.engine.find(run_id)
+            if run is not None:
+                return run
+        return None
 
-    def start_on_a_thread(self, host_loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Start on a thread of its own, unless it runs already; coroutines run in *host_loop* or on a second thread."""
-        with _starting:
-            self.start_locked(host_loop)
+    def unfinished(self) -> list[Run]:
+        """The runs that are not over."""
+        return [run for life in (self.life, self.ending) if life is not None for run in life.engine.unfinished()]
 
-    def start_locked(self, host_loop: asyncio.AbstractEventLoop | None) -> None:
-        """:meth:`start_on_a_thread` for a caller that holds the lock."""
-        if self.life is None:
-            self._life = Lifetime.on_a_thread(self._parts(), self._left, host_loop)
+    # -- starting
 
-    async def stop(self, *, drain: bool, timeout: float | None) -> list[Run]:
-        """End it; see :meth:`Flowrra.stop`. A stop that is under way is waited for, and hurried unless *drain*.
+    async def start_here(self) -> bool:
+        """Start on the running loop, unless it runs already; returns whether this call has started it."""
+        with Turn() as turn:
+            while (before := self.claim(turn)) is not None:
+                await asyncio.wait([asyncio.wrap_future(before.over)])
+            if self.life is not None:
+                return False
+            self._life = await Lifetime.on_this_loop(self._parts(), self._left)
+            return True
 
-        Returns the runs that were given up although it was to drain.
+    def start_on_a_thread(self) -> bool:
+        """:meth:`start_here` on a thread of its own, with coroutine tasks on a second one.
+
+        Raises ``WouldDeadlock`` where it would have to wait for the loop that it is called in.
         """
-        life = self._to_be_stopped()
-        if life is None:
-            return []
-        life.request_stop(drain=drain, timeout=timeout)
-        return await life.until_ended()
+        with Turn() as turn:
+            return self.start_in_turn(turn, None)
 
-    def stop_blocking(self, *, drain: bool, timeout: float | None) -> list[Run]:
-        """:meth:`stop` for code without a loop. An interrupt ends the wait, while the stop goes on."""
-        life = self._to_be_stopped()
-        if life is None:
-            return []
-        life.request_stop(drain=drain, timeout=timeout)
-        return life.block_until_ended()
+    def start_in_turn(self, turn: Turn, host_loop: asyncio.AbstractEventLoop | None) -> bool:
+        """:meth:`start_on_a_thread` in a *turn*; coroutine tasks run in *host_loop* if there is one."""
+        while (before := self.claim(turn)) is not None:
+            if before.loop is not None and before.loop is running_loop():
+                raise WouldDeadlock("starting an app that is just starting or stopping in this loop")
+            before.over.result()
+        if self.life is not None:
+            return False
+        self._life = Lifetime.on_a_thread(self._parts(), self._left, host_loop)
+        return True
+
+    def claim(self, turn: Turn) -> Turn | Lifetime | None:
+        """Take *turn* if it is nobody else's; returns what must be over before the app may start in it, or None."""
+        with _claims:
+            if not self.is_starting:
+                self._turn = turn
+            return self.ending if self._turn is turn else self._turn
+
+    @property
+    def is_starting(self) -> bool:
+        return self._turn is not None and not self._turn.over.done()
+
+    # -- stopping
+
+    async def stop(self, *, drain: bool, timeout: float | None) -> Losses:
+        """End it; see :meth:`Flowrra.stop`. A stop that is under way is waited for, and hurried unless *drain*."""
+        life = self.life or self.ending
+        return Losses() if life is None else await life.stop(drain=drain, timeout=timeout)
+
+    def stop_blocking(self, *, drain: bool, timeout: float | None) -> Losses:
+        """:meth:`stop` for code without a loop. An interrupt hurries it, and is raised when it is through."""
+        life = self.life or self.ending
+        return Losses() if life is None else life.stop_blocking(drain=drain, timeout=timeout)
+
+    def supersede(self) -> None:
+        """Have it end when its runs are done: a newer app of its name takes over."""
+        self.superseded = True
+        if self.life is not None:
+            self.life.request_stop(drain=True)
+
+    def forget_in_child(self) -> None:
+        """After a fork: threads, loops and processes of the app are the parent's. Here it does not run."""
+        lives = [life for life in (self._life, self._ending) if life is not None]
+        self._life = self._ending = self._turn = None
+        # Its thread is in the parent, and its lock may be held by another one there.
+        self.dispatcher = Dispatcher(self.name)
+        for life in lives:
+            life.engine.dispatcher = self.dispatcher
+            life.disown()
 
     def call(self, coroutine: Coroutine[Any, Any, T], what: str) -> T:
         """Run one of the app's coroutine methods and block until it is done."""
@@ -105,20 +184,18 @@ class AppState:
         # The app is not running: there are records to be read, or there is an error to be raised.
         return asyncio.run(coroutine)
 
-    def _to_be_stopped(self) -> Lifetime | None:
-        """The current start, or the one before while it is still releasing its parts."""
-        if self._ending is not None and self._ending.ended:
-            self._ending = None
-        return self.life or self._ending
-
     def _parts(self) -> Parts:
-        return Parts(self.settings, self.backend, self.dispatcher, self.clock)
+        return Parts(self.name, self.settings, self.backend, self.dispatcher, self.clock)
 
-    def _left(self) -> None:
-        self._ending, self._life = self._life, None
+    def _left(self, life: Lifetime) -> None:
+        # In this order: who looks for a run meanwhile finds the engine in one place or in both.
+        self._ending = life
+        if self._life is life:
+            self._life = None
         self.dispatcher.close()
 
 
+_states: WeakSet[AppState] = WeakSet()
 _hosted: dict[str, AppState] = {}
 
 
@@ -131,17 +208,30 @@ def hosted(state: AppState) -> AppState:
     """
     host = current_host()
     assert host is not None, "the caller has looked"
-    with _starting:
-        current = _hosted.get(state.name)
-        if current is None or current is state or current.life is None:
-            current = state
-        elif not state.superseded and state.life is None:
-            current = _taken_over(current, state)
-        elif not state.superseded:
-            return state
-        current.start_locked(host.io_loop)
-        _hosted[state.name] = current
-        return current
+    with Turn() as turn:
+        with _claims:
+            current = _current(state)
+            # Claimed before anyone else looks: another app of the name finds this one as good as running.
+            current.claim(turn)
+        current.start_in_turn(turn, host.io_loop)
+    if current.superseded:
+        # By an app that came while this one was starting; what it has started is not needed any more.
+        current.supersede()
+        return hosted(current)
+    return current
+
+
+def _current(state: AppState) -> AppState:
+    current = _hosted.get(state.name)
+    if current is None or current is state or not (current.is_starting or current.life is not None):
+        current = state
+    elif not state.superseded and state.life is None:
+        current = _taken_over(current, state)
+    elif not state.superseded:
+        return state
+    current.superseded = False
+    _hosted[state.name] = current
+    return current
 
 
 def _taken_over(before: AppState, new: AppState) -> AppState:
@@ -149,7 +239,17 @@ def _taken_over(before: AppState, new: AppState) -> AppState:
         if new.dispatcher.watched:
             before.dispatcher.subscribe(new.dispatcher.publish)
         return before
-    before.superseded = True
-    if before.life is not None:
-        before.life.request_stop(drain=True)
+    before.supersede()
     return new
+
+
+def _forget_in_child() -> None:
+    global _claims  # noqa: PLW0603 - another thread may have held it when the process was forked
+    _claims = threading.RLock()
+    set_host(None)
+    _hosted.clear()
+    for state in list(_states):
+        state.forget_in_child()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

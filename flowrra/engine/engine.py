@@ -10,20 +10,20 @@ import asyncio
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from flowrra import log
 from flowrra.clock import Clock, Timer
 from flowrra.core.lifecycle import Effect, Ended, Event, Started, StopRequested, advance
-from flowrra.core.records import Outcome
-from flowrra.core.statuses import Status, StopReason
+from flowrra.core.records import Outcome, RunRecord
+from flowrra.core.statuses import OutcomeKind, Status, StopReason
 from flowrra.engine.dispatch import Dispatch
 from flowrra.engine.logs import BoundedLog
 from flowrra.engine.run import Progress, Run
-from flowrra.engine.saver import Saver
+from flowrra.engine.saver import STOP_SECONDS, Saver
 from flowrra.engine.waiters import Countdown, wait_here
-from flowrra.errors import InvalidTransition
+from flowrra.errors import AppStopped, InvalidTransition
 from flowrra.events import Dispatcher, RunEvent
 from flowrra.interfaces import Attempt, Executor, ResultBackend
 from flowrra.loops import LoopInbox
@@ -47,7 +47,7 @@ class Engine:
         self._arriving: dict[int, Sequence[Run]] = {}
         self.counts: Counter[Status] = Counter()
         self._stopping = False
-        self._saver = Saver(backend, self._saved)
+        self.saver = Saver(backend, self._saved)
         self._dispatch = Dispatch(executors, clock, self.active)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -57,7 +57,7 @@ class Engine:
     async def start(self) -> None:
         """Start the executors. If one of them cannot, those already started are closed again."""
         async with AsyncExitStack() as undo:
-            undo.push_async_callback(self._saver.close)
+            undo.push_async_callback(self.saver.close)
             for executor in self.executors.values():
                 await executor.start(self)
                 undo.push_async_callback(executor.close)
@@ -73,10 +73,11 @@ class Engine:
             self._enter(runs)
             return True
         self._arriving[id(runs)] = runs
-        accepted = self.inbox.post(self._enter, runs)
-        if not accepted:
-            del self._arriving[id(runs)]
-        return accepted
+        # Asked once more: a loop that ends right after the engine may never come to what was posted.
+        if not self.inbox.post(self._enter, runs) or self._stopping:
+            self._arriving.pop(id(runs), None)
+            return False
+        return True
 
     def find(self, run_id: str) -> Run | None:
         """The run, if it is not over, or None."""
@@ -143,9 +144,18 @@ class Engine:
         for run in runs:
             # One that is over already only waits to be saved: it keeps its outcome.
             if not run.record.is_terminal:
-                stopped = StopRequested(StopReason.SHUTDOWN, "the app was stopped")
-                run.record, _, run.outcome = advance(run.record, stopped, self.clock.now())
+                run.record, run.outcome = self._cut_off(run.record)
             run.settle()
+
+    def _cut_off(self, record: RunRecord) -> tuple[RunRecord, Outcome]:
+        """What *record* becomes when nobody is left who could report the end of its attempt."""
+        now = self.clock.now()
+        stopped = advance(record, StopRequested(StopReason.SHUTDOWN, "the app was stopped"), now)
+        if stopped.outcome is None:
+            unheard = Outcome(OutcomeKind.CANCELLED, exception=AppStopped("the app was stopped"))
+            stopped = advance(stopped.record, Ended(unheard, 0.0), now)
+        assert stopped.outcome is not None, "an attempt that was asked to stop and has ended is over"
+        return stopped.record, stopped.outcome
 
     # -- AttemptSink
 
@@ -244,7 +254,7 @@ class Engine:
         error = outcome.exception
         run.outcome = outcome if error is None else outcome._replace(trace=error.__traceback__)
         run.encoded = None
-        self._saver.add(run)
+        self.saver.add(run)
 
     def _saved(self, runs: Sequence[Run]) -> None:
         for run in runs:
@@ -324,23 +334,36 @@ class Engine:
     async def stop(self) -> list[Run]:
         """End everything that is not over, then release executors and backend. Returns the runs that were given up.
 
-        Every part is released, even if the release of another one raises; that is raised afterwards.
+        Every part is released, even if the release of another one raises; that is raised afterwards. Outcomes that
+        cannot be saved within a moment are given up.
         """
         self._stopping = True
+        self.saver.give_up_after(STOP_SECONDS)
         unfinished = [run for run in self.active.values() if not run.record.is_terminal]
         async with AsyncExitStack() as release:
             release.push_async_callback(self.backend.close)
             release.callback(self._dispatch.close)
-            release.push_async_callback(self._saver.close)
+            release.push_async_callback(self.saver.close)
             for executor in self.executors.values():
                 release.push_async_callback(executor.close)
             self._stop_runs(unfinished, StopReason.SHUTDOWN, "the app was stopped")
-            await self._idle.wait()
+            await self._until_idle()
         return unfinished
 
+    async def _until_idle(self) -> None:
+        """Cannot be cancelled: whoever waits for a run needs its end, and executors and saver are quick to bring it."""
+        while not self._idle.is_set():
+            # asyncio.run() cancels every task when its program has returned.
+            with suppress(asyncio.CancelledError):
+                await self._idle.wait()
+
     def lose_loop(self) -> None:
-        """End what is not over after the loop was closed under the engine, so that nobody waits for ever."""
+        """End what is not over after the loop was closed under the engine, so that nobody waits for ever.
+
+        Also for an engine that a fork has copied: its loop runs in the other process.
+        """
         self._stopping = True
+        self.saver.abandon()
         left, self.active, self._arriving = self.unfinished(), {}, {}
         self._turn_away([run for run in left if not run.settled])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,14 @@ Waiter = Callable[["Run"], None]
 # One lock for all runs: it is held for a few instructions, and a lock each would cost a hundred bytes a run. It may be
 # taken twice, because a signal handler that calls cancel() may interrupt the very thread that holds it.
 _lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603 - another thread may have held it when the process was forked
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Progress(NamedTuple):
@@ -139,6 +148,10 @@ class Run:
         with _lock:
             if self._waiters is not None and waiter in self._waiters:
                 self._waiters.remove(waiter)
+
+    def forget_waiters(self) -> None:
+        """Call none of those who wait now: after a fork their threads and loops are in the other process."""
+        self._waiters = None
 
     def settle(self) -> None:
         """Make the outcome visible and call the waiters. Called once, on the engine's thread, when it is saved."""

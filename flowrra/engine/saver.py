@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from flowrra import log
 from flowrra.engine.run import Run
@@ -12,46 +13,118 @@ from flowrra.interfaces import ResultBackend
 GROUP = 500
 RETRY_SECONDS = 0.05
 RETRY_MAX_SECONDS = 5.0
+DRAIN_SECONDS = 30.0
+"""How long a backend may fail while an app drains."""
+STOP_SECONDS = 2.0
+"""The same once it stops."""
+LAST_ATTEMPT_SECONDS = 1.0
 
 
 class Saver:
     """While one group is being saved the next one gathers, so a slow backend gets larger groups.
 
-    A backend that fails is tried again with growing pauses: an outcome is never dropped, nor seen before it is kept.
+    A backend that fails is tried again with growing pauses, without end: an outcome is never dropped, nor seen before
+    it is kept. Only :meth:`give_up_after` ends that, so that an app can be left. A cancellation that does not come from
+    :meth:`close` is survived: ``asyncio.run`` cancels every task at its end, and outcomes are yet to be saved.
     """
 
     def __init__(self, backend: ResultBackend, saved: Callable[[Sequence[Run]], None]) -> None:
+        """*saved* is called with each group that handles may see now, also if it was given up."""
+        self.given_up = 0
+        """Outcomes that were not saved."""
         self._backend = backend
         self._saved = saved
         self._waiting: list[Run] = []
         self._work = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._save_all(), name="flowrra-saver")
+        self._patience: float | None = None
+        self._impatient = asyncio.Event()
+        self._attempt: asyncio.Timeout | None = None
+        self._failing_since: float | None = None
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._save_all(), name="flowrra-saver")
 
     def add(self, run: Run) -> None:
         """Save the outcome of *run* soon."""
         self._waiting.append(run)
         self._work.set()
 
+    def give_up_after(self, seconds: float) -> None:
+        """From now on outcomes are given up, after a last attempt, when the backend has failed for *seconds*."""
+        self._patience = seconds
+        self._impatient.set()
+        if self._attempt is not None and not self._attempt.expired():
+            self._attempt.reschedule(self._attempt_ends())
+
     async def close(self) -> None:
         """End at once. The engine calls this when everything added is saved, or when nothing was ever added."""
+        self.abandon()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
+    def abandon(self) -> None:
+        """Save nothing more. For an engine whose loop no longer runs, where there is nothing to be waited for."""
+        self._closed = True
+
     async def _save_all(self) -> None:
-        while True:
-            await self._work.wait()
-            group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-            if not self._waiting:
-                self._work.clear()
-            await self._save(group)
-            self._saved(group)
+        task = asyncio.current_task()
+        assert task is not None, "it is one"
+        while not self._closed:
+            try:
+                await self._work.wait()
+                await self._save(self._waiting[:GROUP])
+            except asyncio.CancelledError:
+                task.uncancel()
 
     async def _save(self, group: Sequence[Run]) -> None:
         pause = RETRY_SECONDS
-        while True:
-            try:
-                return await self._backend.save([run.stored() for run in group])
-            except Exception as error:  # noqa: BLE001 - drivers raise what they like, and it is tried again
-                log.engine.warning("saving %d outcomes failed (%s); trying again in %.2g s", len(group), error, pause)
-            await asyncio.sleep(pause)
+        while (failure := await self._try_to_save(group)) is not None:
+            if self._is_at_an_end():
+                # What has gathered meanwhile shares its fate: an attempt for each group would take for ever.
+                self._give_up(list(self._waiting), failure)
+                return
+            log.engine.warning("saving %d outcomes failed (%s); trying again in %.2g s", len(group), failure, pause)
+            await self._rest(pause)
             pause = min(RETRY_MAX_SECONDS, 2 * pause)
+        self._let_go(group)
+
+    async def _try_to_save(self, group: Sequence[Run]) -> Exception | None:
+        try:
+            async with asyncio.timeout_at(self._attempt_ends()) as self._attempt:
+                await self._backend.save([run.stored() for run in group])
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like, and it is tried again
+            if self._failing_since is None:
+                self._failing_since = self._loop.time()
+            return error
+        finally:
+            self._attempt = None
+        self._failing_since = None
+        return None
+
+    def _attempt_ends(self) -> float | None:
+        if self._patience is None:
+            return None
+        now = self._loop.time()
+        return max(now + LAST_ATTEMPT_SECONDS, (self._failing_since or now) + self._patience)
+
+    def _is_at_an_end(self) -> bool:
+        if self._patience is None or self._failing_since is None:
+            return False
+        return self._loop.time() >= self._failing_since + self._patience
+
+    async def _rest(self, seconds: float) -> None:
+        self._impatient.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._impatient.wait()
+
+    def _give_up(self, group: Sequence[Run], failure: Exception) -> None:
+        log.engine.error("%d outcomes were not saved, for the backend still fails: %s", len(group), failure)
+        self.given_up += len(group)
+        self._let_go(group)
+
+    def _let_go(self, group: Sequence[Run]) -> None:
+        del self._waiting[: len(group)]
+        if not self._waiting:
+            self._work.clear()
+        self._saved(group)

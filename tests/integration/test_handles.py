@@ -419,7 +419,7 @@ def test_runs_are_listed_latest_first_and_filtered(app: Flowrra, gate: Gate) -> 
     assert [run.task_id for run in app.blocking.runs(status="FAILED")] == [bad.id]
     assert [run.task_id for run in app.blocking.runs(Status.RUNNING)] == [open_.id]
     assert [run.task_id for run in app.blocking.runs(task_name="fine1")] == [fine[1].id]
-    with pytest.raises(ValueError, match="SLEEPING"):
+    with pytest.raises(ValueError, match="sleeping"):
         app.blocking.runs(status="sleeping")
 
 

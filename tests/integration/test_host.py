@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import pytest
 
 from flowrra import AppNotRunning, Flowrra, NeedsAwait, Status, TaskHandle, current_host, set_host
 from flowrra.portal import LoopThread
+from flowrra.state import AppState
+from tests.integration.gated import Gate, GatedExecutor, on_a_thread
 
 
 class LoopHost:
@@ -115,6 +119,77 @@ def test_waiting_for_other_runs_pumps_nothing(host: LoopHost) -> None:
     assert host.run_cell(lambda: app.blocking.wait_for_result(task.submit(-1), timeout=10)).result == 1
     assert host.pumped == 0
     app.blocking.stop()
+
+
+def test_asking_for_records_pumps_nothing_even_while_a_coroutine_runs(host: LoopHost) -> None:
+    app = make()
+    task = app.task(loop_of_the_task)
+    assert len(host.run_cell(lambda: [task.submit(), app.blocking.runs()][1])) == 1
+    assert host.run_cell(lambda: app.blocking.get_result(task.submit().id)) is not None
+    assert host.pumped == 0
+    app.blocking.stop()
+
+
+def test_blocking_calls_that_were_kept_follow_the_app_to_the_state_it_has_joined(host: LoopHost) -> None:
+    before, after = make(), make()
+    assert before.task(name="old")(abs).submit(-1).result(10) == 1
+    kept = after.blocking
+    assert after.task(name="new")(abs).submit(-1).result(10) == 1
+    assert len(kept.runs()) == 2
+    kept.stop()
+    assert not before.running
+
+
+def test_apps_of_one_name_that_are_first_used_at_once_start_one_engine(host: LoopHost) -> None:
+    apps = [make() for _ in range(4)]
+    together = threading.Barrier(4)
+
+    def first_use(app: Flowrra) -> int:
+        task = app.task(name="abs")(abs)
+        together.wait(10)
+        return task.submit(-1).result(10)
+
+    results = [on_a_thread(partial(first_use, app)) for app in apps]
+    assert [result.result(20) for result in results] == [1] * 4
+    assert len(threads_named("flowrra-engine")) == 1
+    apps[0].blocking.stop()
+
+
+def test_an_app_that_is_about_to_start_is_found_by_the_next_of_its_name(
+    host: LoopHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = make(), make()
+    started: list[AppState] = []
+    both, start = threading.Event(), AppState.start_in_turn
+    second: list[Future[int]] = []
+
+    def observed(state: AppState, *args: Any) -> bool:
+        started.append(state)
+        if len(started) == 1:
+            second.append(on_a_thread(lambda: after.task(name="new")(abs).submit(-2).result(10)))
+            assert both.wait(10)
+        both.set()
+        return start(state, *args)
+
+    monkeypatch.setattr(AppState, "start_in_turn", observed)
+    assert before.task(name="old")(abs).submit(-1).result(10) == 1
+    assert second[0].result(20) == 2
+    assert started[0] is started[1]
+    after.blocking.stop()
+
+
+def test_an_app_that_is_replaced_while_it_starts_ends_and_uses_the_new_one(host: LoopHost) -> None:
+    start = Gate()
+    before = make(executors={"gated": GatedExecutor(start=start)})
+    after = make()
+    first = on_a_thread(lambda: before.task(name="old")(abs).submit(-1).result(10))
+    assert start.reached.wait(10)
+    assert after.task(name="new")(abs).submit(-2).result(10) == 2
+    start.open()
+    assert first.result(20) == 1
+    assert {run.task_name for run in after.blocking.runs()} == {"old", "new"}
+    after.blocking.stop()
+    until_gone("flowrra-engine")
 
 
 def test_where_the_loop_cannot_be_pumped_it_says_to_await(host: LoopHost) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from flowrra import errors
 from flowrra.errors import FlowrraError
-from flowrra.lifetime import RunsGivenUp
+from flowrra.losses import RunsGivenUp
 from flowrra.running import NotInTask
 
 EXAMPLES: dict[type[Exception], tuple[tuple[Any, ...], dict[str, Any]]] = {
