@@ -89,7 +89,7 @@ class Flowrra:
         """The constructor, with URLs only."""
         return cls(backend=backend, **settings)
 
-    # -- defining tasks
+    # Defining tasks.
 
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
@@ -124,7 +124,7 @@ class Flowrra:
         """Return *given* if it is a task, else one with default options that is not registered."""
         return given if isinstance(given, Task) else self._make_task(given, None, Options())
 
-    # -- submitting
+    # Submitting.
 
     @overload
     async def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]: ...
@@ -161,7 +161,7 @@ class Flowrra:
         """Queue one run per item, of a task or of any callable; see :meth:`Task.map`."""
         return self.task_of(task).map(items, *more, **constants)
 
-    # -- asking
+    # Asking.
 
     async def wait_for_result(self, run: TaskHandle[Any] | str, timeout: float | None = None) -> TaskResult:
         """Wait until the run is done and return its record, a failed one's too.
@@ -224,7 +224,7 @@ class Flowrra:
         """Iterate over *handles* as they end; see :func:`flowrra.as_completed`."""
         return as_completed(handles)
 
-    # -- watching and holding back
+    # Watching and holding back.
 
     def subscribe(self, callback: Callable[[RunEvent], object]) -> Callable[[], None]:
         """Call *callback* with each change of each run, on the app's callback thread; returns the call that ends it.
@@ -257,7 +257,7 @@ class Flowrra:
         engine = self._state.engine
         engine.call(engine.resume, task.name if isinstance(task, Task) else task)
 
-    # -- life
+    # Life.
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ def _rebuild(cls: type[FlowrraError], args: tuple[object, ...]) -> FlowrraError:
     return error
 
 
-# -- definitions and options ------------------------------------------------------------------------------------
+# Definitions and options.
 
 
 class InvalidTask(FlowrraError, TypeError):
@@ -52,7 +52,7 @@ class DuplicateTask(FlowrraError, ValueError):
         )
 
 
-# -- life of the app --------------------------------------------------------------------------------------------
+# Life of the app.
 
 
 class AppNotRunning(FlowrraError, RuntimeError):
@@ -100,7 +100,7 @@ class WorkerStartFailed(FlowrraError, RuntimeError):
     """No worker process could be started; the message carries what the process wrote before it ended."""
 
 
-# -- how a run ends ---------------------------------------------------------------------------------------------
+# How a run ends.
 
 
 class TaskTimeout(FlowrraError, TimeoutError):
@@ -203,7 +203,7 @@ class InvalidTransition(FlowrraError, RuntimeError):
         super().__init__(f"run {run_id} is {status} and cannot take {event}{told}")
 
 
-# -- waiting and reading ----------------------------------------------------------------------------------------
+# Waiting and reading.
 
 
 class WaitTimeout(FlowrraError, TimeoutError):

@@ -103,7 +103,7 @@ class AppState:
         """The runs that are not over."""
         return [run for life in (self.life, self.ending) if life is not None for run in life.engine.unfinished()]
 
-    # -- starting
+    # Starting.
 
     async def start_here(self) -> bool:
         """Start on the running loop, unless it runs already; returns whether this call has started it."""
@@ -145,7 +145,7 @@ class AppState:
     def is_starting(self) -> bool:
         return self._turn is not None and not self._turn.over.done()
 
-    # -- stopping
+    # Stopping.
 
     async def stop(self, *, drain: bool, timeout: float | None) -> Losses:
         """End it; see :meth:`Flowrra.stop`. A stop that is under way is waited for, and hurried unless *drain*."""

@@ -31,7 +31,7 @@ class Session:
         self.displays = Displays(shell)
         self._app: Flowrra | None = None
 
-    # -- the app
+    # The app.
 
     def app(self, workers: int | None = None, name: str | None = None) -> Flowrra:
         """Return the kernel's running app, made now if there is none or if it has another number of workers or name.
@@ -109,7 +109,7 @@ class Session:
         held = (value for value in list(self.shell.user_ns.values()) if isinstance(value, Flowrra))
         return {id(app): app for app in (self._app, *held) if app is not None}.values()
 
-    # -- life
+    # Life.
 
     def cell_began(self, *_: object) -> None:
         self.host.cell_began()

@@ -34,7 +34,7 @@ class Dispatch:
         self._worst_given = dict.fromkeys(executors, _NOTHING_GIVEN)
         """The last place that each executor has ever been given: what waits behind it has nothing to overtake."""
 
-    # -- coming and going
+    # Coming and going.
 
     def enqueue(self, run: Run, due: float | None) -> None:
         """Put *run* behind its equals that are here by now, ready when the clock reads *due*."""
@@ -59,7 +59,7 @@ class Dispatch:
             timer.cancel()
         self._alarms.clear()
 
-    # -- serving
+    # Serving.
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
@@ -126,7 +126,7 @@ class Dispatch:
         self._alarms.pop(name, None)
         self.serve(name)
 
-    # -- holding back
+    # Holding back.
 
     def pause(self, task_name: str | None) -> None:
         """Start no more runs of a task, or at all. What waits inside an executor comes back, what has begun goes on."""

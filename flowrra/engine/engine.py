@@ -63,7 +63,7 @@ class Engine:
                 undo.push_async_callback(executor.close)
             undo.pop_all()
 
-    # -- from any thread
+    # From any thread.
 
     def accept(self, runs: Sequence[Run]) -> bool:
         """Take new runs, in their order; False if the engine has stopped. On the loop they are queued at once."""
@@ -117,7 +117,7 @@ class Engine:
         """The loop that must be free for *run* to go on, besides the engine's own."""
         return self._executor(run).loop
 
-    # -- new runs
+    # New runs.
 
     def _enter(self, runs: Sequence[Run]) -> None:
         if self._stopping:
@@ -157,7 +157,7 @@ class Engine:
         assert stopped.outcome is not None, "an attempt that was asked to stop and has ended is over"
         return stopped.record, stopped.outcome
 
-    # -- AttemptSink
+    # AttemptSink.
 
     def started(self, attempt: Attempt, worker: str | None) -> None:
         run = self._run_of(attempt)
@@ -207,7 +207,7 @@ class Engine:
     def room_changed(self) -> None:
         self._dispatch.serve_all()
 
-    # -- what the lifecycle decides
+    # What the lifecycle decides.
 
     def _apply(self, run: Run, event: Event) -> None:
         before, now = run.record, self.clock.now()
@@ -300,7 +300,7 @@ class Engine:
     def _story_of(self, run_id: str) -> list[str]:
         return [f"{mono:.3f} {event} → {status}" for each, event, status, mono in self._story if each == run_id]
 
-    # -- holding back, and the end
+    # Holding back, and the end.
 
     def pause(self, task_name: str | None) -> None:
         """Start no more runs, of one task or at all; what has begun goes on."""

@@ -74,7 +74,7 @@ class AioExecutor(InProcess[_Coroutine]):
             self._target.post(self._cancel, entry)
         self._forget_all()
 
-    # -- on the coroutines' loop
+    # On the coroutines' loop.
 
     def _launch(self, entry: _Coroutine) -> None:
         call, context = entry.attempt.encoded
@@ -113,7 +113,7 @@ class AioExecutor(InProcess[_Coroutine]):
         else:
             self._engine.post(call, *args)
 
-    # -- on the engine's loop
+    # On the engine's loop.
 
     def _over(self, entry: _Coroutine, outcome: Outcome) -> None:
         if entry.grace is not None:

@@ -48,7 +48,7 @@ class ThreadExecutor(InProcess[Entry]):
         self._forget_all()
         self._crew.dismiss()
 
-    # -- on the threads
+    # On the threads.
 
     def _execute(self, entry: Entry) -> None:
         attempt = entry.attempt

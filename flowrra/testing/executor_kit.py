@@ -130,7 +130,7 @@ class ExecutorKit:
         """The one of two functions that the executor runs."""
         return coroutine if self.coroutines else plain
 
-    # -- outcomes
+    # Outcomes.
 
     async def test_a_value_comes_back(self) -> None:
         async with self.rig() as rig:
@@ -168,7 +168,7 @@ class ExecutorKit:
             assert rig.sink.outcomes[attempt.run_id].value == (attempt.run_id, 1)
             assert rig.sink.progress[attempt.run_id][-1] == (2, 3, "two of three")
 
-    # -- reports
+    # Reports.
 
     async def test_each_attempt_starts_once_and_then_finishes_once(self) -> None:
         async with self.rig() as rig:
@@ -207,7 +207,7 @@ class ExecutorKit:
                 most = max(most, running)
             assert most <= 2
 
-    # -- stopping
+    # Stopping.
 
     async def test_what_is_stopped_is_over_soon_and_told_once(self) -> None:
         await self._stop(self.fit(wait_long, wait_long_async), must_end=self.coroutines or self.kills)
@@ -279,7 +279,7 @@ class ExecutorKit:
             await rig.sink.until("finished", *attempts)
             assert [rig.sink.outcomes[attempt.run_id].value for attempt in attempts] == list(range(len(attempts)))
 
-    # -- encoding
+    # Encoding.
 
     async def test_a_map_is_encoded_like_its_calls_one_by_one(self) -> None:
         async with self.rig(slots=2) as rig:
@@ -305,7 +305,7 @@ class ExecutorKit:
             thread.join()
         assert len(encoded) == 8
 
-    # -- life
+    # Life.
 
     async def test_it_describes_itself_in_plain_values(self) -> None:
         async with self.rig() as rig:
@@ -337,7 +337,7 @@ class ExecutorKit:
         asyncio.run(once())
 
 
-# -- functions for it, found by import in any process
+# Functions for it, found by import in any process.
 
 LONG = 1.6
 """Seconds that a stubborn function takes; longer than any grace, short enough to wait for."""

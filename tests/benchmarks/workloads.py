@@ -43,7 +43,7 @@ class Workload:
     contenders: tuple[str, ...]
 
 
-# -- what the workers run
+# What the workers run.
 
 
 def same(item: Any) -> Any:
@@ -76,7 +76,7 @@ def column_sum_of(argument: Any, column: int) -> float:
     return float(argument[column].sum())
 
 
-# -- workloads of pools
+# Workloads of pools.
 
 
 def warm(contender: str) -> Pool:
@@ -167,7 +167,7 @@ def cold_start(contender: str, _size: int) -> Measured:
     return Measured(seconds)
 
 
-# -- workloads of loops
+# Workloads of loops.
 
 
 async def same_soon(item: int) -> int:
@@ -220,7 +220,7 @@ def coroutines(contender: str, size: int) -> Measured:
     return Measured(asyncio.run(measure()))
 
 
-# -- workloads of processes
+# Workloads of processes.
 
 
 def import_of(contender: str, size: int) -> Measured:

@@ -173,7 +173,7 @@ class LabPage:
         page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
         return page
 
-    # -- the notebook -----------------------------------------------------------------------------------------------
+    # The notebook.
 
     def open(self, *cells: str, name: str = "test.ipynb") -> None:
         """Write a notebook of these code *cells* (or leave the existing file when there are none) and open it."""
@@ -211,7 +211,7 @@ class LabPage:
         self.wait_for_js("() => window.jupyterapp?.shell?.currentWidget?.sessionContext !== undefined", 60)
         self.wait_for_js("() => PANEL.context.isReady && PANEL.sessionContext.session?.kernel?.status === 'idle'", 60)
 
-    # -- cells ------------------------------------------------------------------------------------------------------
+    # Cells.
 
     def start_cell(self, index: int) -> None:
         """Run a cell and return at once."""
@@ -263,7 +263,7 @@ class LabPage:
         output = self.page.locator(".jp-Notebook-cell").nth(index).locator(".jp-Cell-outputArea")
         self.do(output.locator(selector).first.click(timeout=1000 * timeout), timeout + 5)
 
-    # -- anything else ----------------------------------------------------------------------------------------------
+    # Anything else.
 
     def js(self, function: str, argument: object = None) -> Any:
         """Evaluate a JavaScript function; ``PANEL``, ``OUTPUT(i)`` and ``BUSY(i)`` stand for parts of the notebook."""

@@ -65,7 +65,7 @@ def test_blocks_that_are_not_run_are_valid_all_the_same(capsys: pytest.CaptureFi
             compile(block.code, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-# -- the finder itself
+# The finder itself.
 
 
 def test_blocks_are_found_with_their_lines_and_sections(tmp_path: Path) -> None:

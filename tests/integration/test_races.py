@@ -55,7 +55,7 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return found
 
 
-# -- starting
+# Starting.
 
 
 @pytest.mark.parametrize("loop_first", [True, False])
@@ -180,7 +180,7 @@ async def test_a_start_that_is_cancelled_while_it_waits_leaves_the_stop_alone() 
     assert not app.running
 
 
-# -- stopping
+# Stopping.
 
 
 def test_a_part_that_cannot_be_released_is_told_by_stop_and_keeps_nothing_else() -> None:

@@ -60,7 +60,7 @@ class Kernel:
         self.comm_messages: list[dict[str, Any]] = []
         """``comm_open``, ``comm_msg`` and ``comm_close`` from the kernel, oldest first, with their buffers."""
 
-    # -- life -------------------------------------------------------------------------------------------------------
+    # Life.
 
     def __enter__(self) -> Self:
         self._loop = LoopThread("kernel-driver")
@@ -182,7 +182,7 @@ class Kernel:
             time.sleep(0.05)
         return self._stacks.read_text()[size:] if self._stacks.exists() else "(no stacks)"
 
-    # -- cells ------------------------------------------------------------------------------------------------------
+    # Cells.
 
     def run(self, code: str, timeout: float = 30, *, check: bool = True) -> CellResult:
         """Execute *code* as a cell and return all of it; an error in it fails the test unless *check* is false."""
@@ -214,7 +214,7 @@ class Kernel:
     def _hang(self, waited: float) -> KernelTimeout:
         return KernelTimeout(f"not done within {waited} s; the kernel's threads:\n{self.stacks()}")
 
-    # -- messages ---------------------------------------------------------------------------------------------------
+    # Messages.
 
     def request(
         self, kind: str, content: dict[str, Any], *, channel: str = "shell", subshell: str | None = None,

@@ -80,7 +80,7 @@ class ScriptedExecutor:
     async def close(self) -> None:
         self.closed = True
 
-    # -- what the test says
+    # What the test says.
 
     def start_run(self, run: Run) -> None:
         """User code of *run* begins."""

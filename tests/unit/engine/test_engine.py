@@ -27,7 +27,7 @@ def error_of(run: Run) -> BaseException | None:
     return run.outcome.exception
 
 
-# -- retries
+# Retries.
 
 
 async def test_retries_wait_2_4_8_16_and_32_seconds_by_the_clock() -> None:
@@ -76,7 +76,7 @@ async def test_a_retry_is_not_overtaken_for_ever_by_what_comes_later() -> None:
         assert b.served()[-1] == later.id
 
 
-# -- timeout and deadline
+# Timeout and deadline.
 
 
 async def test_a_timeout_counts_from_the_real_start_of_each_attempt() -> None:
@@ -149,7 +149,7 @@ async def test_a_timeout_within_the_grace_of_a_deadline_does_not_bring_a_retry()
         assert isinstance(error_of(run), DeadlineExceeded)
 
 
-# -- order
+# Order.
 
 
 async def test_a_delayed_run_begins_when_its_time_has_come() -> None:
@@ -220,7 +220,7 @@ async def test_a_run_cancelled_while_it_is_on_its_way_back_stays_away() -> None:
         assert b.served().count(fetched.id) == 1
 
 
-# -- cancelling
+# Cancelling.
 
 
 async def test_a_pending_run_is_cancelled_at_once() -> None:
@@ -318,7 +318,7 @@ async def test_an_abandoned_attempt_keeps_its_slot_until_it_returns() -> None:
         assert b.served() == [run.id, other.id]
 
 
-# -- pausing
+# Pausing.
 
 
 async def test_a_paused_task_waits_and_others_go_on() -> None:
@@ -390,7 +390,7 @@ async def test_a_paused_run_can_be_cancelled() -> None:
         assert b.served() == []
 
 
-# -- the end
+# The end.
 
 
 async def test_draining_gives_up_what_is_held_and_waits_for_the_rest() -> None:
@@ -466,7 +466,7 @@ async def test_a_paused_run_on_its_way_does_not_hold_up_the_stop() -> None:
         await stopping
 
 
-# -- reports
+# Reports.
 
 
 async def test_outcomes_are_saved_before_anyone_sees_them() -> None:
