@@ -35,6 +35,76 @@ class Attempt(NamedTuple):
     """Monotonic clock; for ``current_run()``. The engine enforces it."""
 
 
+class Span(NamedTuple):
+    """Consecutive runs of one ``map``, none of which has begun: what is common to them, and where they lie.
+
+    They are kept as columns: a run of its own exists only for an item that someone asked for or that did not succeed.
+    """
+
+    batch_id: str
+    first: int
+    """Position of the first one in its batch."""
+    count: int
+    task_name: str
+    priority: int
+    seq: int
+    """Place of the first one in the ready queue; the others follow one by one."""
+    encoded: Sequence[Any]
+    """What :meth:`Executor.encode_map` returned: the calls of the whole batch, by position."""
+    prefix: str
+    number: int
+    """Run ids are ``prefix-number``, *number* being that of the batch's first run plus the position."""
+    deadline: float | None = None
+
+    def run_id(self, position: int) -> str:
+        return f"{self.prefix}-{self.number + position}"
+
+    def attempt(self, position: int) -> Attempt:
+        """The first attempt of one of its runs."""
+        return Attempt(
+            self.run_id(position),
+            1,
+            self.task_name,
+            self.priority,
+            self.seq + position - self.first,
+            self.encoded[position],
+            self.deadline,
+        )
+
+    def part(self, first: int, count: int) -> Span:
+        """*count* of its runs, from position *first* on."""
+        return self._replace(first=first, count=count, seq=self.seq + first - self.first)
+
+
+class SpanSink(Protocol):
+    """What an executor that takes spans reports beside what an :class:`AttemptSink` hears.
+
+    A run of a span that ends in any other way than by returning is reported as an attempt (:meth:`Span.attempt`):
+    ``started`` and ``finished``. Every run of a span is reported in exactly one of these ways.
+    """
+
+    def span_began(self, span: Span, position: int, worker: str | None, at: float) -> None:
+        """User code of the run at *position* began at *at* (monotonic clock), and is known not to be over yet."""
+
+    def span_values(
+        self, span: Span, first: int, values: Sequence[Any], starts: Sequence[float], end: float, worker: str | None
+    ) -> None:
+        """The runs from position *first* on have returned *values*.
+
+        Each began at its instant in *starts* (monotonic clock) and ended where the next one began, the last at *end*.
+        """
+
+    def span_returned(self, span: Span) -> None:
+        """The runs of *span*, a part of one that was begun, were taken back before their user code began."""
+
+
+class SpanExecutor(Protocol):
+    """An executor that takes runs of a map together. ``room()`` counts runs, however they come."""
+
+    def begin_span(self, span: Span) -> None:
+        """Like ``begin`` for each of its runs, in their order. *count* is at most ``room()``."""
+
+
 class AttemptSink(Protocol):
     """Where an executor reports. Every method is called on the engine's loop, is quick and never raises."""
 
