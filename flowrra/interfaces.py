@@ -44,7 +44,7 @@ class Span(NamedTuple):
     batch_id: str
     first: int
     """Position of the first one in its batch."""
-    count: int
+    length: int
     task_name: str
     priority: int
     seq: int
@@ -71,9 +71,9 @@ class Span(NamedTuple):
             self.deadline,
         )
 
-    def part(self, first: int, count: int) -> Span:
-        """*count* of its runs, from position *first* on."""
-        return self._replace(first=first, count=count, seq=self.seq + first - self.first)
+    def part(self, first: int, length: int) -> Span:
+        """*length* of its runs, from position *first* on."""
+        return self._replace(first=first, length=length, seq=self.seq + first - self.first)
 
 
 class SpanSink(Protocol):
@@ -102,17 +102,17 @@ class SpanExecutor(Protocol):
     """An executor that takes runs of a map together. ``room()`` counts runs, however they come."""
 
     def begin_span(self, span: Span) -> None:
-        """Like ``begin`` for each of its runs, in their order. *count* is at most ``room()``."""
+        """Like ``begin`` for each of its runs, in their order. Its length is at most ``room()``."""
 
 
 class AttemptSink(Protocol):
     """Where an executor reports. Every method is called on the engine's loop, is quick and never raises."""
 
-    def started(self, attempt: Attempt, worker: str | None) -> None:
-        """User code of *attempt* begins now (not: was queued). Once per attempt, before ``finished``."""
+    def started(self, attempt: Attempt, worker: str | None, at: float | None = None) -> None:
+        """User code of *attempt* began *at* (monotonic clock; None: now). Once per attempt, before ``finished``."""
 
-    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
-        """*attempt* is over. Exactly once for each attempt begun and not returned.
+    def finished(self, attempt: Attempt, outcome: Outcome, at: float | None = None) -> None:
+        """*attempt* was over *at* (monotonic clock; None: now). Exactly once for each attempt begun and not returned.
 
         May come without ``started`` when the function or its arguments could not be loaded, or the worker died first.
         With ``outcome.abandoned`` the attempt could not be stopped: its slot is still taken; call ``released`` later.

@@ -16,7 +16,7 @@ from typing import Any
 from flowrra import log
 from flowrra.clock import Clock, Timer
 from flowrra.core.lifecycle import Effect, Ended, Event, Started, StopRequested, advance
-from flowrra.core.records import Outcome, RunRecord
+from flowrra.core.records import Moment, Outcome, RunRecord
 from flowrra.core.statuses import OutcomeKind, Status, StopReason
 from flowrra.engine.dispatch import Dispatch
 from flowrra.engine.logs import BoundedLog
@@ -159,23 +159,23 @@ class Engine:
 
     # AttemptSink.
 
-    def started(self, attempt: Attempt, worker: str | None) -> None:
+    def started(self, attempt: Attempt, worker: str | None, at: float | None = None) -> None:
         run = self._run_of(attempt)
         if run is None:
             return
-        self._apply(run, Started(worker))
+        self._apply(run, Started(worker), at)
         timeout = run.record.submission.timeout
         if timeout is not None and run.record.started is not None:
             run.timeout_timer = self._stop_at(run.record.started.mono + timeout, run, StopReason.TIMEOUT)
 
-    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
+    def finished(self, attempt: Attempt, outcome: Outcome, at: float | None = None) -> None:
         run = self._run_of(attempt)
         if run is None:
             # Nobody waits for it any more, but its slot is free.
             self._dispatch.serve_all()
             return
         run.attempt = None
-        self._apply(run, Ended(outcome, self._random.random()))
+        self._apply(run, Ended(outcome, self._random.random()), at)
         self._dispatch.serve(run.record.submission.executor)
 
     def returned(self, attempt: Attempt) -> None:
@@ -209,8 +209,10 @@ class Engine:
 
     # What the lifecycle decides.
 
-    def _apply(self, run: Run, event: Event) -> None:
+    def _apply(self, run: Run, event: Event, at: float | None = None) -> None:
         before, now = run.record, self.clock.now()
+        if at is not None:
+            now = Moment(at, now.wall - (now.mono - at))
         try:
             record, effect, outcome = advance(before, event, now)
         except InvalidTransition as refused:
@@ -222,7 +224,7 @@ class Engine:
         if effect is Effect.SETTLE and not run.conclude(record):
             # cancel() has answered True on another thread, and its request is still on the way.
             self._apply(run, StopRequested(StopReason.CANCEL))
-            self._apply(run, event)
+            self._apply(run, event, at)
             return
         run.record = record
         self._story.append((run.id, type(event).__name__, record.status, now.mono))

@@ -34,10 +34,10 @@ class Recorder:
         self.progress: dict[str, list[tuple[float, float | None, str]]] = {}
         self._news = asyncio.Event()
 
-    def started(self, attempt: Attempt, worker: str | None) -> None:
+    def started(self, attempt: Attempt, worker: str | None, at: float | None = None) -> None:
         self._tell("started", attempt)
 
-    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
+    def finished(self, attempt: Attempt, outcome: Outcome, at: float | None = None) -> None:
         self.outcomes[attempt.run_id] = outcome
         self._tell("finished", attempt)
 

@@ -28,13 +28,13 @@ class RecordingSink:
         self.on_room: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
 
-    def started(self, attempt: Attempt, worker: str | None) -> None:
+    def started(self, attempt: Attempt, worker: str | None, at: float | None = None) -> None:
         assert attempt.run_id not in self.workers
         assert attempt.run_id not in self.outcomes
         self.workers[attempt.run_id] = worker
         self._changed.set()
 
-    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
+    def finished(self, attempt: Attempt, outcome: Outcome, at: float | None = None) -> None:
         assert attempt.run_id not in self.outcomes
         self.outcomes[attempt.run_id] = outcome
         self._changed.set()
