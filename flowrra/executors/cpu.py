@@ -9,7 +9,7 @@ from flowrra.core.statuses import StopReason
 from flowrra.interfaces import Attempt, AttemptSink, Call
 from flowrra.options import check_positive_count
 from flowrra.pool.cores import available_cores
-from flowrra.pool.encoding.calls import CallEncoder, EncodedCall
+from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
 from flowrra.pool.supervisor import Supervisor
 
 
@@ -39,7 +39,7 @@ class CpuExecutor:
         """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``."""
         return self._encoder.encode(call)
 
-    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[EncodedCall]:
+    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`; function, keywords and surroundings are read once for all rows."""
         return self._encoder.encode_map(call, rows)
 

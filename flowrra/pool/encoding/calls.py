@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, overload
 
 from flowrra.interfaces import Call
 from flowrra.pool.encoding.functions import FunctionEncoder, FunctionRef, encode_constants
+from flowrra.pool.encoding.maps import EncodedRows
 from flowrra.pool.encoding.payloads import Payload
 from flowrra.pool.encoding.surroundings import SurroundingsReader, SurroundingsRef
 from flowrra.pool.encoding.values import encode_arguments
@@ -23,6 +25,29 @@ class EncodedCall(NamedTuple):
     surroundings: SurroundingsRef
 
 
+class EncodedMap(Sequence[EncodedCall]):
+    """The calls of one map: what they share, once, and their arguments."""
+
+    __slots__ = ("constants", "function", "rows", "surroundings")
+
+    def __init__(
+        self, function: FunctionRef, constants: FunctionRef | None, rows: EncodedRows, surroundings: SurroundingsRef
+    ) -> None:
+        self.function, self.constants, self.rows, self.surroundings = function, constants, rows, surroundings
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, position: int) -> EncodedCall: ...
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[EncodedCall]: ...
+    def __getitem__(self, position: int | slice) -> EncodedCall | Sequence[EncodedCall]:
+        if isinstance(position, slice):
+            return [self[at] for at in range(*position.indices(len(self)))]
+        return EncodedCall(self.function, self.constants, self.rows[position], self.surroundings)
+
+
 class CallEncoder:
     """Encodes submissions. Thread-safe. Raises ``NotEncodable``, which names the culprit, or ``HandleNotAllowed``."""
 
@@ -35,14 +60,13 @@ class CallEncoder:
         arguments = encode_arguments(call.task_name, call.args, call.kwargs)
         return EncodedCall(function, None, arguments, self._surroundings.current())
 
-    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[EncodedCall]:
+    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`, a call per row; function, keywords and surroundings are read once for all rows."""
         function = self._functions.encode(call.task_name, call.function)
         constants = encode_constants(call.task_name, call.kwargs) if call.kwargs else None
         surroundings = self._surroundings.current()
-        return [
-            EncodedCall(function, constants, encode_arguments(call.task_name, row, {}), surroundings) for row in rows
-        ]
+        encode = partial(encode_arguments, call.task_name, kwargs={})
+        return EncodedMap(function, constants, EncodedRows(rows, encode), surroundings)
 
     def forget(self) -> None:
         """Drop the pickles kept of functions."""
