@@ -77,6 +77,18 @@ def advance(record: RunRecord, event: Event, now: Moment) -> Decision:
             raise InvalidTransition(record.submission.id, record.status, type(event).__name__)
 
 
+def succeed(done: bytearray, first: int, length: int) -> None:
+    """Note in a column of statuses that runs ``first …`` have begun and returned: from PENDING (0) to SUCCESS (1).
+
+    What :func:`advance` makes of ``Started`` and ``Ended`` with a value, for many runs at once; any other change is
+    made to a record. Raises ``InvalidTransition`` if one of them is not PENDING, and changes nothing then.
+    """
+    stop = first + length
+    if (over := done.find(1, first, stop)) >= 0:
+        raise InvalidTransition(f"at position {over}", Status.SUCCESS, "Ended")
+    done[first:stop] = b"\1" * length
+
+
 def _start(record: RunRecord, worker: str | None, now: Moment) -> Decision:
     begun = record._replace(
         status=Status.RUNNING, attempt=record.attempt + 1, started=now, worker=worker, ready_at=None, stopping=None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowrra.core.records import Outcome, RunRecord
@@ -30,6 +30,18 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
+
+
+def lock_of_runs() -> threading.RLock:
+    """The lock of all runs; :mod:`flowrra.engine.columns` keeps some of them."""
+    return _lock
+
+
+class FromMap(NamedTuple):
+    """Stands for the encoded call of a run of a map until it is needed: most are never needed one by one."""
+
+    calls: Sequence[Any]
+    position: int
 
 
 class Progress(NamedTuple):
