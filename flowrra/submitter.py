@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from flowrra.batch import Batch
-from flowrra.core.records import Moment, RetryPolicy, RunRecord, Submission
+from flowrra.core.records import RetryPolicy, RunRecord, Submission
 from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Arguments, Run, keep_for_preview
@@ -84,9 +84,9 @@ class Submitter:
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
         encoded = _executor(engine, callee).encode(Call(callee.name, callee.function, args, kwargs))
-        submission = self._submission(self._reserve(1), _terms(engine, callee), None, None)
+        submission = self._submission(engine, callee, self._reserve(1), None, None)
         run = Run(RunRecord(submission), engine, encoded, _shown(callee, args, kwargs))
-        if not engine.accept([run]):
+        if not engine.accept(run):
             raise AppNotRunning(self._app_name())
         open_blocks.record(self, run)
         return TaskHandle(run)
@@ -100,7 +100,7 @@ class Submitter:
         encoded = _executor(engine, callee).encode_map(Call(callee.name, callee.function, (), constants), rows)
         batch_id = f"{self._prefix}-b{self._reserve(1)}"
         number = self._reserve(len(rows))
-        first = self._submission(number, _terms(engine, callee), batch_id, 0)
+        first = self._submission(engine, callee, number, batch_id, 0)
         columns = Columns(first, len(rows), engine, encoded, _shown_rows(callee, rows, constants))
         # Not before: a block waits for what was recorded, and what was refused never ends.
         if len(rows):
@@ -120,51 +120,25 @@ class Submitter:
             self._next_number += count
         return first
 
-    def _submission(self, number: int, terms: _Terms, batch_id: str | None, position: int | None) -> Submission:
+    def _submission(
+        self, engine: Engine, callee: Callee, number: int, batch_id: str | None, position: int | None
+    ) -> Submission:
+        options, host, now = callee.options, current_host(), engine.clock.now()
         return Submission(
             f"{self._prefix}-{number}",
-            terms.task_name,
-            terms.executor,
+            callee.name,
+            callee.executor,
             number,
-            terms.submitted,
-            terms.priority,
-            terms.retry,
-            terms.timeout,
-            terms.not_before,
-            terms.deadline,
+            now,
+            options.priority,
+            callee.retry,
+            options.timeout,
+            options.starts_at(now),
+            options.ends_by(now),
             batch_id,
             position,
-            terms.owner,
+            None if host is None else host.owner(),
         )
-
-
-class _Terms(NamedTuple):
-    """What all runs of one submission have in common."""
-
-    task_name: str
-    executor: str
-    submitted: Moment
-    priority: int
-    retry: RetryPolicy
-    timeout: float | None
-    not_before: float | None
-    deadline: float | None
-    owner: str | None
-
-
-def _terms(engine: Engine, callee: Callee) -> _Terms:
-    options, host, now = callee.options, current_host(), engine.clock.now()
-    return _Terms(
-        task_name=callee.name,
-        executor=callee.executor,
-        submitted=now,
-        priority=options.priority,
-        retry=callee.retry,
-        timeout=options.timeout,
-        not_before=options.starts_at(now),
-        deadline=options.ends_by(now),
-        owner=None if host is None else host.owner(),
-    )
 
 
 def _shown(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments | str:

@@ -47,14 +47,15 @@ class Engine:
         self.inbox = LoopInbox(self.loop)
         self.active: dict[str, Run] = {}
         self._maps = Maps()
-        self._arriving: dict[int, Sequence[Run]] = {}
+        self._arriving: dict[str, Run] = {}
+        """Runs on their way to the loop."""
         self.counts: Counter[Status] = Counter()
         self._stopping = False
         self.saver = Saver(backend, self._saved)
         self._dispatch = Dispatch(executors, clock)
         self._idle = asyncio.Event()
         self._idle.set()
-        self._story: deque[tuple[str, str, Status, float]] = deque(maxlen=STORY_LENGTH)
+        self._story: deque[tuple[str, type[Event], Status, float]] = deque(maxlen=STORY_LENGTH)
         self._random = random.Random()  # noqa: S311 - spreads retries, decides nothing secret
 
     async def start(self) -> None:
@@ -68,17 +69,17 @@ class Engine:
 
     # From any thread.
 
-    def accept(self, runs: Sequence[Run]) -> bool:
-        """Take new runs, in their order; False if the engine has stopped. On the loop they are queued at once."""
+    def accept(self, run: Run) -> bool:
+        """Take a new run; False if the engine has stopped. On the loop it is queued at once, else in turn."""
         if self._stopping:
             return False
         if self.on_loop:
-            self._enter(runs)
+            self._enter(run)
             return True
-        self._arriving[id(runs)] = runs
+        self._arriving[run.id] = run
         # Asked once more: a loop that ends right after the engine may never come to what was posted.
-        if not self.inbox.post(self._enter, runs) or self._stopping:
-            self._arriving.pop(id(runs), None)
+        if not self.inbox.post(self._enter, run) or self._stopping:
+            self._arriving.pop(run.id, None)
             return False
         return True
 
@@ -97,14 +98,12 @@ class Engine:
 
     def find(self, run_id: str) -> Run | None:
         """The run, if it is not over, or None."""
-        run = next((run for runs in list(self._arriving.values()) for run in runs if run.id == run_id), None)
-        return run or self.active.get(run_id) or self._maps.find(run_id)
+        return self._arriving.get(run_id) or self.active.get(run_id) or self._maps.find(run_id)
 
     def unfinished(self) -> list[Run]:
         """The runs that are not over, those that are on their way to the loop included."""
         # In this order: a run that moves over meanwhile is seen twice rather than not at all.
-        arriving = [run for runs in list(self._arriving.values()) for run in runs]
-        single = {run.id: run for run in (*arriving, *list(self.active.values()))}
+        single = {**self._arriving, **self.active}
         return [*single.values(), *self._maps.unfinished()]
 
     def forget_waiters(self) -> None:
@@ -136,7 +135,7 @@ class Engine:
     def waits_for(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether a run that is not over needs *loop* to go on."""
         executors = {columns.submission.executor for columns in self._maps}
-        runs = (run for runs in (*list(self._arriving.values()), list(self.active.values())) for run in runs)
+        runs = (*list(self._arriving.values()), *list(self.active.values()))
         executors.update(run.record.submission.executor for run in runs)
         return any(self.executors[name].loop is loop for name in executors)
 
@@ -146,25 +145,22 @@ class Engine:
 
     # New runs.
 
-    def _enter(self, runs: Sequence[Run]) -> None:
+    def _enter(self, run: Run) -> None:
+        submission = run.record.submission
         if self._stopping:
-            self._turn_away(runs)
-            self._arriving.pop(id(runs), None)
+            self._turn_away((run,))
+            self._arriving.pop(submission.id, None)
             return
         self._idle.clear()
-        touched = set()
-        for run in runs:
-            submission = run.record.submission
-            self.active[submission.id] = run
-            self.counts[Status.PENDING] += 1
-            self._dispatch.enqueue(run, submission.not_before)
-            touched.add(submission.executor)
-            if submission.deadline is not None:
-                run.deadline_timer = self._stop_at(submission.deadline, run, StopReason.DEADLINE)
+        self.active[submission.id] = run
+        self._arriving.pop(submission.id, None)
+        self.counts[Status.PENDING] += 1
+        self._dispatch.enqueue(run, submission.not_before)
+        if submission.deadline is not None:
+            run.deadline_timer = self._stop_at(submission.deadline, run, StopReason.DEADLINE)
+        if self.dispatcher.watched:
             self._announce(run)
-        self._arriving.pop(id(runs), None)
-        for name in touched:
-            self._dispatch.serve(name)
+        self._dispatch.serve(submission.executor)
 
     def _enter_map(self, columns: Columns) -> None:
         if self._stopping:
@@ -323,26 +319,28 @@ class Engine:
             self._apply(run, event, at)
             return
         run.record = record
-        self._story.append((run.id, type(event).__name__, record.status, now.mono))
+        self._story.append((record.submission.id, type(event), record.status, now.mono))
         if record.status is not before.status:
             self.counts[before.status] -= 1
             self.counts[record.status] += 1
-            if before.status is Status.RUNNING:
-                _forget_timer(run)
-        match effect:
-            case Effect.REQUEUE:
-                self._dispatch.enqueue(run, record.ready_at)
-                self._dispatch.serve(record.submission.executor)
-            case Effect.STOP if record.stopping is not None and run.attempt is not None:
-                self._executor(run).stop(run.attempt, record.stopping)
-            case Effect.SETTLE:
-                assert outcome is not None, "the lifecycle settles with an outcome"
-                self._settle(run, outcome)
-        if effect is not Effect.SETTLE:
+            if run.timeout_timer is not None:
+                run.timeout_timer.cancel()
+                run.timeout_timer = None
+        if effect is Effect.SETTLE:
+            assert outcome is not None, "the lifecycle settles with an outcome"
+            self._settle(run, outcome, waited=before.status is not Status.RUNNING)
+            return
+        if effect is Effect.REQUEUE:
+            self._dispatch.enqueue(run, record.ready_at)
+            self._dispatch.serve(record.submission.executor)
+        elif effect is Effect.STOP and record.stopping is not None and run.attempt is not None:
+            self._executor(run).stop(run.attempt, record.stopping)
+        if self.dispatcher.watched:
             self._announce(run)
 
-    def _settle(self, run: Run, outcome: Outcome) -> None:
-        self._dispatch.discard(run)
+    def _settle(self, run: Run, outcome: Outcome, *, waited: bool) -> None:
+        if waited:
+            self._dispatch.discard(run)
         if run.attempt is not None:
             # Cancelled while it waits in an executor: the run is over at once, the attempt's end will be dropped.
             self._executor(run).stop(run.attempt, StopReason.CANCEL)
@@ -365,7 +363,8 @@ class Engine:
             else:
                 self.active.pop(ended.id, None)
                 self._wake(ended)
-                self._announce(ended)
+                if self.dispatcher.watched:
+                    self._announce(ended)
         if not self.active and not self._maps:
             self._idle.set()
 
@@ -396,19 +395,20 @@ class Engine:
         return self.clock.call_at(when, lambda: self._stop_runs((run,), reason, ""))
 
     def _announce(self, run: Run) -> None:
-        if self.dispatcher.watched:
-            record = run.record
-            submission = record.submission
-            self.dispatcher.publish(
-                RunEvent(
-                    run_id=submission.id,
-                    task_name=submission.task_name,
-                    status=run.status,
-                    attempt=record.attempt,
-                    batch_id=submission.batch_id,
-                    index=submission.position,
-                )
+        if not self.dispatcher.watched:
+            return
+        record = run.record
+        submission = record.submission
+        self.dispatcher.publish(
+            RunEvent(
+                run_id=submission.id,
+                task_name=submission.task_name,
+                status=run.status,
+                attempt=record.attempt,
+                batch_id=submission.batch_id,
+                index=submission.position,
             )
+        )
 
     def _announce_position(self, columns: Columns, position: int, status: Status) -> None:
         submission = columns.submission
@@ -429,7 +429,9 @@ class Engine:
         return self.executors[run.record.submission.executor]
 
     def _story_of(self, run_id: str) -> list[str]:
-        return [f"{mono:.3f} {event} → {status}" for each, event, status, mono in self._story if each == run_id]
+        return [
+            f"{mono:.3f} {event.__name__} → {status}" for each, event, status, mono in self._story if each == run_id
+        ]
 
     # Holding back, and the end.
 
@@ -510,9 +512,3 @@ class Engine:
         left, self.active, self._arriving = self.unfinished(), {}, {}
         self._turn_away([run for run in left if not run.settled])
         self._maps.clear()
-
-
-def _forget_timer(run: Run) -> None:
-    if run.timeout_timer is not None:
-        run.timeout_timer.cancel()
-        run.timeout_timer = None

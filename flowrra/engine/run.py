@@ -187,6 +187,8 @@ class Arguments(NamedTuple):
 
 def keep_for_preview(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: tuple[str, ...]) -> Arguments | str:
     """Keep cheap arguments by reference; describe others now, since their owner may change or want to free them."""
+    if not args and not kwargs:
+        return ""
     if all(map(is_cheap, args)) and all(map(is_cheap, kwargs.values())):
         return Arguments(args, kwargs, names)
     return preview_arguments(args, kwargs, names)

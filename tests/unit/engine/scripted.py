@@ -130,7 +130,7 @@ class Bench:
             **options,
         )
         run = Run(RunRecord(submission), self.engine, None, "")
-        assert self.engine.accept([run])
+        assert self.engine.accept(run)
         return run
 
     def attempt(self, run: Run, outcome: Outcome) -> None:
