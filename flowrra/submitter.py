@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from flowrra.batch import Batch
-from flowrra.core.records import RetryPolicy, RunRecord, Submission
+from flowrra.core.records import RetryPolicy, Submission
 from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Arguments, Run, keep_for_preview
@@ -56,6 +56,9 @@ class OpenBlocks:
 
 open_blocks = OpenBlocks()
 
+_NO_KEYWORDS: Mapping[str, Any] = {}
+"""One for all calls without any: each would keep an empty dict of its own."""
+
 
 class Callee(NamedTuple):
     """What is submitted: a function with everything that is the same for each of its runs."""
@@ -83,9 +86,9 @@ class Submitter:
         """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
-        encoded = _executor(engine, callee).encode(Call(callee.name, callee.function, args, kwargs))
+        encoded = _executor(engine, callee).encode(Call(callee.name, callee.function, args, kwargs or _NO_KEYWORDS))
         submission = self._submission(engine, callee, self._reserve(1), None, None)
-        run = Run(RunRecord(submission), engine, encoded, _shown(callee, args, kwargs))
+        run = Run(submission, engine, encoded, _shown(callee, args, kwargs))
         if not engine.accept(run):
             raise AppNotRunning(self._app_name())
         open_blocks.record(self, run)

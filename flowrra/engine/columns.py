@@ -141,7 +141,7 @@ class Columns:
         return [self.run(position) for position in self.unsettled(range(len(self)))]
 
     def _make(self, position: int) -> Run:
-        run = Run(RunRecord(self._submission_of(position)), self.engine, None, self._arguments(position))
+        run = Run(self._submission_of(position), self.engine, None, self._arguments(position))
         if self._done[position]:
             run.outcome = Outcome(OutcomeKind.RETURNED, self._values[position])
             run.record = self._record_of(position, run.outcome)
@@ -169,7 +169,7 @@ class Columns:
         return Moment(mono, submitted.wall + (mono - submitted.mono))
 
     def _attempt(self, run: Run, position: int) -> Attempt:
-        submission = run.record.submission
+        submission = run.submission
         # What it executes is with the executor already; this one names it, to stop it.
         return Attempt(submission.id, 1, submission.task_name, submission.priority, self.seq + position, None)
 
@@ -212,7 +212,7 @@ class Columns:
             over = self._done[chosen].count(1)
             own = [run for position, run in self._runs.items() if position in positions]
             own_over = [run for run in own if run.settled]
-            in_columns = sum(1 for run in own if self._done[run.record.submission.position or 0])
+            in_columns = sum(1 for run in own if self._done[run.submission.position or 0])
         counts[Status.SUCCESS] -= len(own_over)
         # Those that have returned and are not saved yet still pass for running.
         counts[Status.RUNNING] = over - in_columns - counts[Status.SUCCESS]
@@ -319,7 +319,7 @@ class Columns:
 
     def settle_own(self, run: Run) -> None:
         """Do the same for a run that counts for itself."""
-        position = run.record.submission.position
+        position = run.submission.position
         assert position is not None, "it belongs to a batch"
         with lock_of_runs():
             self._settled[position] = 1

@@ -58,7 +58,7 @@ class Dispatch:
     def enqueue(self, run: Run, due: float | None) -> None:
         """Put *run* behind its equals that are here by now, ready when the clock reads *due*."""
         self._entries += 1
-        submission = run.record.submission
+        submission = run.submission
         self._queues[submission.executor].push(run, submission.priority, self._entries, due)
 
     def enqueue_columns(self, columns: Columns, due: float | None) -> None:
@@ -71,7 +71,7 @@ class Dispatch:
 
     def reenter(self, run: Run, seq: int) -> None:
         """Put *run* back to the place that it had."""
-        submission = run.record.submission
+        submission = run.submission
         self._queues[submission.executor].push(run, submission.priority, seq)
 
     def reenter_span(self, columns: Columns, span: Span) -> None:
@@ -81,7 +81,7 @@ class Dispatch:
 
     def discard(self, run: Run) -> None:
         """Forget *run*, wherever it waits by itself. One that waits in a row is passed over when its turn comes."""
-        self._queues[run.record.submission.executor].discard(run)
+        self._queues[run.submission.executor].discard(run)
         self._set_aside.pop(run, None)
 
     def close(self) -> None:
@@ -219,7 +219,7 @@ class Dispatch:
 
 
 def _submission(item: Item) -> Submission:
-    return item.record.submission if isinstance(item, Run) else item.columns.submission
+    return item.submission if isinstance(item, Run) else item.columns.submission
 
 
 def _has_begun(item: Item) -> bool:

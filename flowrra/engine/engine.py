@@ -136,7 +136,7 @@ class Engine:
         """Whether a run that is not over needs *loop* to go on."""
         executors = {columns.submission.executor for columns in self._maps}
         runs = (*list(self._arriving.values()), *list(self.active.values()))
-        executors.update(run.record.submission.executor for run in runs)
+        executors.update(run.submission.executor for run in runs)
         return any(self.executors[name].loop is loop for name in executors)
 
     def loop_needed_by(self, run: Run) -> asyncio.AbstractEventLoop | None:
@@ -146,7 +146,7 @@ class Engine:
     # New runs.
 
     def _enter(self, run: Run) -> None:
-        submission = run.record.submission
+        submission = run.submission
         if self._stopping:
             self._turn_away((run,))
             self._arriving.pop(submission.id, None)
@@ -208,7 +208,7 @@ class Engine:
 
     def _start(self, run: Run, worker: str | None, at: float | None) -> None:
         self._apply(run, Started(worker), at)
-        timeout = run.record.submission.timeout
+        timeout = run.submission.timeout
         if timeout is not None and run.record.started is not None:
             run.timeout_timer = self._stop_at(run.record.started.mono + timeout, run, StopReason.TIMEOUT)
 
@@ -220,7 +220,7 @@ class Engine:
             return
         run.attempt = None
         self._apply(run, Ended(outcome, self._random.random()), at)
-        self._dispatch.serve(run.record.submission.executor)
+        self._dispatch.serve(run.submission.executor)
 
     def returned(self, attempt: Attempt) -> None:
         run = self._run_of(attempt)
@@ -268,7 +268,7 @@ class Engine:
         self, columns: Columns, run: Run, values: Sequence[Any], first: int, worker: str | None
     ) -> None:
         """A run that is an object of its own has returned with its neighbours."""
-        position = run.record.submission.position
+        position = run.submission.position
         assert position is not None, "it belongs to a batch"
         if run.attempt is None or run.record.is_terminal:
             return
@@ -370,7 +370,7 @@ class Engine:
 
     def _wake(self, run: Run) -> None:
         """The outcome of *run* may be seen now."""
-        submission = run.record.submission
+        submission = run.submission
         columns = None if submission.batch_id is None else self._maps.get(submission.batch_id)
         if columns is None:
             run.settle()
@@ -426,7 +426,7 @@ class Engine:
         return run if run is not None and run.attempt is not None and run.attempt.number == attempt.number else None
 
     def _executor(self, run: Run) -> Executor:
-        return self.executors[run.record.submission.executor]
+        return self.executors[run.submission.executor]
 
     def _story_of(self, run_id: str) -> list[str]:
         return [
@@ -460,7 +460,7 @@ class Engine:
         return held
 
     def _part_of(self, run: Run) -> Run | Columns | None:
-        batch = run.record.submission.batch_id
+        batch = run.submission.batch_id
         return run if batch is None else self._maps.get(batch)
 
     async def until_over(self, parts: Sequence[Run | Columns] | None = None) -> None:

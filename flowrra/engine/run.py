@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flowrra.core.records import Outcome, RunRecord
+from flowrra.core.records import Outcome, RunRecord, Submission
 from flowrra.core.statuses import Status
 from flowrra.engine.logs import BoundedLog
 from flowrra.interfaces import Attempt, Stored
@@ -61,6 +61,7 @@ class Run:
 
     __slots__ = (
         "__weakref__",
+        "_record",
         "_waiters",
         "arguments",
         "attempt",
@@ -70,14 +71,22 @@ class Run:
         "log",
         "outcome",
         "progress",
-        "record",
         "settled",
         "stop_wanted",
+        "submission",
         "timeout_timer",
     )
 
-    def __init__(self, record: RunRecord, engine: Engine | None, encoded: Any, arguments: object) -> None:
-        self.record = record
+    def __init__(
+        self,
+        submission: Submission,
+        engine: Engine | None,
+        encoded: Any,
+        arguments: object,
+        record: RunRecord | None = None,
+    ) -> None:
+        self.submission = submission
+        self._record = record
         self.engine = engine
         self.encoded = encoded
         self.arguments = arguments
@@ -94,14 +103,24 @@ class Run:
     @classmethod
     def from_stored(cls, stored: Stored) -> Run:
         """A run that is over, as a backend remembers it."""
-        run = cls(stored.record, None, None, stored.arguments)
+        run = cls(stored.record.submission, None, None, stored.arguments, stored.record)
         run.outcome = stored.outcome
         run.settled = True
         return run
 
     @property
     def id(self) -> str:
-        return self.record.submission.id
+        return self.submission.id
+
+    @property
+    def record(self) -> RunRecord:
+        """Where it stands. A hundred thousand runs may wait, so the record of one that has not begun is not kept."""
+        record = self._record
+        return RunRecord(self.submission) if record is None else record
+
+    @record.setter
+    def record(self, record: RunRecord) -> None:
+        self._record = record
 
     @property
     def status(self) -> Status:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from flowrra.backends.memory import MemoryBackend
-from flowrra.core.records import Outcome, RetryPolicy, RunRecord, Submission
+from flowrra.core.records import Outcome, RetryPolicy, Submission
 from flowrra.core.statuses import OutcomeKind, StopReason
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
@@ -129,7 +129,7 @@ class Bench:
             deadline=None if deadline is None else now.mono + deadline,
             **options,
         )
-        run = Run(RunRecord(submission), self.engine, None, "")
+        run = Run(submission, self.engine, None, "")
         assert self.engine.accept(run)
         return run
 

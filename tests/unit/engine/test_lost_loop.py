@@ -86,7 +86,7 @@ def test_what_a_closed_loop_does_not_take_is_not_remembered(lost) -> None:  # ty
     run = in_loop(loop, bench.submit)
     loop.run_until_complete(bench.engine.saver.close())
     loop.close()
-    late = Run(run.record._replace(submission=run.record.submission._replace(id="late")), bench.engine, None, "")
+    late = Run(run.submission._replace(id="late"), bench.engine, None, "")
     assert not bench.engine.accept(late)
     assert bench.engine.find("late") is None
     assert bench.engine.unfinished() == [run]

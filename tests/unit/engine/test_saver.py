@@ -47,7 +47,7 @@ class Bench:
 
     def add(self, number: int) -> Run:
         record = RunRecord(Submission(f"r{number}", "f", "x", number, Moment(0.0, 0.0)), status=Status.SUCCESS)
-        run = Run(record, None, None, "")
+        run = Run(record.submission, None, None, "", record)
         run.outcome = Outcome(OutcomeKind.RETURNED, number)
         self.saver.add(run)
         return run
