@@ -8,15 +8,21 @@ from typing import Any, NamedTuple, Protocol
 
 from flowrra.core.records import Outcome, RunRecord
 from flowrra.core.statuses import Status, StopReason
+from flowrra.previews import preview_arguments
 
 
 class Call(NamedTuple):
-    """A function and its arguments, as the user gave them."""
+    """A function and its arguments, as the user gave them. ``str()`` of it is a preview of the arguments."""
 
     task_name: str
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    parameters: tuple[str, ...] = ()
+    """Names of the function's parameters."""
+
+    def __str__(self) -> str:
+        return preview_arguments(self.args, self.kwargs, self.parameters)
 
 
 class Attempt(NamedTuple):

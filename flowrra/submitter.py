@@ -12,7 +12,7 @@ from flowrra.batch import Batch
 from flowrra.core.records import RetryPolicy, Submission
 from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
-from flowrra.engine.run import Arguments, Run, keep_for_preview
+from flowrra.engine.run import Run
 from flowrra.engine.selections import MappedRuns
 from flowrra.errors import AppNotRunning, HandleNotAllowed, InvalidOption
 from flowrra.handle import TaskHandle
@@ -86,9 +86,10 @@ class Submitter:
         """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
-        encoded = _executor(engine, callee).encode(Call(callee.name, callee.function, args, kwargs or _NO_KEYWORDS))
+        call = Call(callee.name, callee.function, args, kwargs or _NO_KEYWORDS, callee.parameters)
+        encoded = _executor(engine, callee).encode(call)
         submission = self._submission(engine, callee, self._reserve(1), None, None)
-        run = Run(submission, engine, encoded, _shown(callee, args, kwargs))
+        run = Run(submission, engine, encoded, _shown(callee, call))
         if not engine.accept(run):
             raise AppNotRunning(self._app_name())
         open_blocks.record(self, run)
@@ -144,20 +145,28 @@ class Submitter:
         )
 
 
-def _shown(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments | str:
-    return keep_for_preview(args, kwargs, callee.parameters) if callee.options.preview else ""
+def _shown(callee: Callee, call: Call) -> Call | str:
+    """What the preview of the arguments is made of when someone looks.
+
+    Cheap arguments are kept by reference; others are described now, since their owner may change or want to free them.
+    """
+    if not callee.options.preview or not (call.args or call.kwargs):
+        return ""
+    return call if all(map(is_cheap, call.args)) and all(map(is_cheap, call.kwargs.values())) else str(call)
 
 
 def _shown_rows(
     callee: Callee, rows: Sequence[tuple[Any, ...]], constants: Mapping[str, Any]
-) -> Callable[[int], Arguments | str]:
-    """The same for each row of a map, by position. What is cheap to keep is described when someone looks."""
-    if not callee.options.preview:
-        return lambda _: ""
-    if _is_plain(rows) and all(map(is_cheap, constants.values())):
-        return lambda position: Arguments(rows[position], constants, callee.parameters)
-    shown = [_shown(callee, row, constants) for row in rows]
-    return shown.__getitem__
+) -> Callable[[int], Call | str]:
+    """The same for each row of a map, by position."""
+
+    def call(row: tuple[Any, ...]) -> Call:
+        return Call(callee.name, callee.function, row, constants, callee.parameters)
+
+    if callee.options.preview and _is_plain(rows) and all(map(is_cheap, constants.values())):
+        return lambda position: call(rows[position])
+    shown = [_shown(callee, call(row)) for row in rows] if callee.options.preview else []
+    return lambda position: shown[position] if shown else ""
 
 
 def _is_plain(rows: Sequence[tuple[Any, ...]]) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowrra.core.records import Outcome, RunRecord, Submission
 from flowrra.core.statuses import Status
 from flowrra.engine.logs import BoundedLog
 from flowrra.interfaces import Attempt, Stored
-from flowrra.previews import is_cheap, preview_arguments
 
 if TYPE_CHECKING:
     from flowrra.clock import Timer
@@ -191,23 +190,3 @@ class Run:
             waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
             waiter(self)
-
-
-class Arguments(NamedTuple):
-    """Arguments that are previewed when someone looks: only small immutable ones may be kept for that."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    names: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return preview_arguments(self.args, self.kwargs, self.names)
-
-
-def keep_for_preview(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: tuple[str, ...]) -> Arguments | str:
-    """Keep cheap arguments by reference; describe others now, since their owner may change or want to free them."""
-    if not args and not kwargs:
-        return ""
-    if all(map(is_cheap, args)) and all(map(is_cheap, kwargs.values())):
-        return Arguments(args, kwargs, names)
-    return preview_arguments(args, kwargs, names)
