@@ -228,7 +228,8 @@ class ResultBackend(Protocol):
     async def save(self, done: Sequence[Stored]) -> None:
         """Keep *done*, all of them or, if it raises, none. Handles wake when this has returned.
 
-        Runs of a map that have ended together come as a :class:`StoredSpan`.
+        Runs of a map that have ended together come as a :class:`StoredSpan`. A backend that never waits and never
+        fails may also offer a plain method ``save_now``, defined beside ``save`` and doing the same.
         """
 
     async def get(self, run_id: str) -> Stored | None:

@@ -37,6 +37,10 @@ class MemoryBackend:
         self._bytes = 0
 
     async def save(self, done: Sequence[Stored]) -> None:
+        self.save_now(done)
+
+    def save_now(self, done: Sequence[Stored]) -> None:
+        """As :meth:`save`, which has nothing to wait for here."""
         if isinstance(done, StoredSpan) and len(done) >= _SHORT:
             self._runs[done[0].record.submission.id] = done
             self._count += len(done)

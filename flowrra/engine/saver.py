@@ -37,6 +37,7 @@ class Saver:
         self.given_up = 0
         """Outcomes that were not saved."""
         self._backend = backend
+        self._save_now = immediate_save(backend)
         self._saved = saved
         self._waiting: list[Ended] = []
         self._work = asyncio.Event()
@@ -49,7 +50,12 @@ class Saver:
         self._task = self._loop.create_task(self._save_all(), name="flowrra-saver")
 
     def add(self, ended: Ended) -> None:
-        """Save the outcome of a run, or of a stretch of runs, soon."""
+        """Save the outcome of a run, or of a stretch of runs: at once if the backend can, else soon."""
+        if self._save_now is not None:
+            group = (ended,)
+            self._save_now(_stored(group))
+            self._saved(group)
+            return
         self._waiting.append(ended)
         self._work.set()
 
@@ -132,6 +138,12 @@ class Saver:
         if not self._waiting:
             self._work.clear()
         self._saved(group)
+
+
+def immediate_save(backend: ResultBackend) -> Callable[[Sequence[Stored]], None] | None:
+    """The backend's ``save_now``, if it stands for its ``save``: not if a subclass has changed only that."""
+    owner = next((kind for kind in type(backend).__mro__ if "save" in vars(kind)), object)
+    return getattr(backend, "save_now") if "save_now" in vars(owner) else None  # noqa: B009 - not all have it
 
 
 def _first_group(waiting: Sequence[Ended]) -> Sequence[Ended]:

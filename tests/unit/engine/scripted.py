@@ -14,7 +14,7 @@ from flowrra.core.statuses import OutcomeKind, StopReason
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
 from flowrra.events import Dispatcher
-from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.interfaces import Attempt, AttemptSink, Call, Stored
 from flowrra.testing.clock import ManualClock
 
 VALUE = Outcome(OutcomeKind.RETURNED, 42)
@@ -108,6 +108,13 @@ class ScriptedExecutor:
         self.sink.released(attempt)
 
 
+class LaterBackend(MemoryBackend):
+    """Saves like a backend that has to wait for something."""
+
+    async def save(self, done: Sequence[Stored]) -> None:
+        await super().save(done)
+
+
 class Bench:
     """An engine with one scripted executor and a clock that stands still."""
 
@@ -151,7 +158,7 @@ class Bench:
 @asynccontextmanager
 async def bench(slots: int = 1, prefetch: int = 0) -> AsyncIterator[Bench]:
     executor, clock = ScriptedExecutor(slots, prefetch), ManualClock()
-    engine = Engine({"scripted": executor}, MemoryBackend(), Dispatcher("bench"), clock)
+    engine = Engine({"scripted": executor}, LaterBackend(), Dispatcher("bench"), clock)
     await engine.start()
     try:
         yield Bench(executor, engine, clock)

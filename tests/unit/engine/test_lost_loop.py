@@ -6,14 +6,13 @@ import asyncio
 
 import pytest
 
-from flowrra.backends.memory import MemoryBackend
 from flowrra.core.statuses import Status, StopReason
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
 from flowrra.errors import AppStopped, TaskCancelled
 from flowrra.events import Dispatcher
 from flowrra.testing.clock import ManualClock
-from tests.unit.engine.scripted import VALUE, Bench, ScriptedExecutor
+from tests.unit.engine.scripted import VALUE, Bench, LaterBackend, ScriptedExecutor
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def lost():  # type: ignore[no-untyped-def]
     executor, clock = ScriptedExecutor(slots=3), ManualClock()
 
     async def start() -> Engine:
-        engine = Engine({"scripted": executor}, MemoryBackend(), Dispatcher("lost"), clock)
+        engine = Engine({"scripted": executor}, LaterBackend(), Dispatcher("lost"), clock)
         await engine.start()
         return engine
 

@@ -149,3 +149,14 @@ async def test_a_backend_that_is_back_in_time_gets_everything(bench: Bench) -> N
     bench.backend.down = False
     await bench.until_saved(2)
     assert bench.saver.given_up == 0
+
+
+def test_a_backend_that_never_waits_saves_at_once_and_a_subclass_that_does_is_waited_for() -> None:
+    class Waits(MemoryBackend):
+        async def save(self, done: Sequence[Stored]) -> None:
+            await asyncio.sleep(0)
+            await super().save(done)
+
+    at_once = module.immediate_save(MemoryBackend())
+    assert at_once is not None
+    assert module.immediate_save(Waits()) is None
