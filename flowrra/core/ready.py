@@ -72,13 +72,17 @@ class ReadyQueue(Generic[T]):
         place = self.peek(now)
         if place is None:
             return None
+        self.take(place)
+        return place.item
+
+    def take(self, place: Place[T]) -> None:
+        """Take out what :meth:`peek` has just returned."""
         if self._late and self._late[0] is place:
             heapq.heappop(self._late)
         else:
             self._rows[place.rank].popleft()
         self._held -= 1
         del self._places[place.item]
-        return place.item
 
     def peek(self, now: float) -> Place[T] | None:
         """Return the place that :meth:`pop` would take."""
@@ -92,6 +96,11 @@ class ReadyQueue(Generic[T]):
         if late and (best is None or late[0][:2] < best[:2]):
             return late[0]
         return best
+
+    @property
+    def any_delayed(self) -> bool:
+        """Whether the time matters: without delayed items, any reading of the clock gives the same answers."""
+        return bool(self._delayed)
 
     def next_due(self) -> float | None:
         """Return when the next delayed item becomes ready, or None if none is delayed."""

@@ -114,7 +114,7 @@ class Dispatch:
         self._serving.add(name)
         try:
             executor = self._executors[name]
-            now = self._clock.now().mono
+            now = self._clock.now().mono if queue.any_delayed else 0.0
             self._fill(name, now)
             while (best := self._best(queue, now)) is not None and best[:2] < self._worst_given[name]:
                 executor.recall((-best.rank, best.seq))
@@ -123,12 +123,13 @@ class Dispatch:
                 self._fill(name, now)
         finally:
             self._serving.discard(name)
-        self._set_alarm(name, queue.next_due())
+        if queue.any_delayed or name in self._alarms:
+            self._set_alarm(name, queue.next_due())
 
     def _fill(self, name: str, now: float) -> None:
         executor, queue = self._executors[name], self._queues[name]
         while (room := executor.room()) > 0 and (place := self._best(queue, now)) is not None:
-            queue.pop(now)
+            queue.take(place)
             item = place.item
             if type(item) is Run:
                 self._worst_given[name] = max((place.rank, place.seq), self._worst_given[name])
@@ -161,7 +162,7 @@ class Dispatch:
         while (place := queue.peek(now)) is not None:
             if not self._paused or _submission(place.item).task_name not in self._paused:
                 return place
-            queue.pop(now)
+            queue.take(place)
             self._set_aside[place.item] = place
         return None
 
