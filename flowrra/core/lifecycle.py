@@ -15,7 +15,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from flowrra.core.records import ErrorInfo, Moment, Outcome, RunRecord
+from flowrra.core.records import ErrorInfo, Outcome, RunRecord
 from flowrra.core.retry import next_delay
 from flowrra.core.statuses import TERMINAL, OutcomeKind, Status, StopReason
 from flowrra.errors import AppStopped, DeadlineExceeded, InvalidTransition, TaskCancelled, TaskTimeout
@@ -62,8 +62,8 @@ class Decision(NamedTuple):
     """Set with SETTLE: what waiters get."""
 
 
-def advance(record: RunRecord, event: Event, now: Moment) -> Decision:
-    """Return what *record* becomes by *event* and what is to be done. Raises ``InvalidTransition``."""
+def advance(record: RunRecord, event: Event, now: float) -> Decision:
+    """Return what *record* becomes by *event* at *now* (monotonic), and what to do. Raises ``InvalidTransition``."""
     if record.status in TERMINAL:
         return Decision(record, Effect.NOTHING)
     running = record.status is Status.RUNNING
@@ -91,7 +91,7 @@ def succeed(done: bytearray, first: int, length: int) -> None:
 # Two of these are made for each run, and _replace() takes three times as long as the constructor.
 
 
-def _begun(record: RunRecord, worker: str | None, now: Moment) -> RunRecord:
+def _begun(record: RunRecord, worker: str | None, now: float) -> RunRecord:
     return RunRecord(
         submission=record.submission,
         status=Status.RUNNING,
@@ -106,7 +106,7 @@ def _begun(record: RunRecord, worker: str | None, now: Moment) -> RunRecord:
     )
 
 
-def _over(record: RunRecord, status: Status, errors: tuple[ErrorInfo, ...], now: Moment) -> RunRecord:
+def _over(record: RunRecord, status: Status, errors: tuple[ErrorInfo, ...], now: float) -> RunRecord:
     return RunRecord(
         submission=record.submission,
         status=status,
@@ -121,7 +121,7 @@ def _over(record: RunRecord, status: Status, errors: tuple[ErrorInfo, ...], now:
     )
 
 
-def _end(record: RunRecord, outcome: Outcome, chance: float, now: Moment) -> Decision:
+def _end(record: RunRecord, outcome: Outcome, chance: float, now: float) -> Decision:
     if record.status is not Status.RUNNING:
         # The attempt ended before its user code began: arguments could not be loaded, or its worker died. It counts.
         record = record._replace(attempt=record.attempt + 1, started=now)
@@ -139,17 +139,17 @@ def _end(record: RunRecord, outcome: Outcome, chance: float, now: Moment) -> Dec
     return _fail_or_retry(record, outcome, chance, now)
 
 
-def _fail_or_retry(record: RunRecord, outcome: Outcome, chance: float, now: Moment) -> Decision:
+def _fail_or_retry(record: RunRecord, outcome: Outcome, chance: float, now: float) -> Decision:
     delay = next_delay(record.submission.retry, record.attempt, outcome, chance)
     if delay is None:
         return _settle(record, Status.FAILED, outcome, now)
     waiting = record._replace(
-        status=Status.RETRYING, ready_at=now.mono + delay, stopping=None, errors=(*record.errors, _text(outcome))
+        status=Status.RETRYING, ready_at=now + delay, stopping=None, errors=(*record.errors, _text(outcome))
     )
     return Decision(waiting, Effect.REQUEUE)
 
 
-def _stop(record: RunRecord, event: StopRequested, now: Moment) -> Decision:
+def _stop(record: RunRecord, event: StopRequested, now: float) -> Decision:
     if record.status is Status.RUNNING:
         if record.stopping in _FINAL or (record.stopping is not None and event.reason is StopReason.TIMEOUT):
             return Decision(record, Effect.NOTHING)
@@ -162,7 +162,7 @@ def _stop(record: RunRecord, event: StopRequested, now: Moment) -> Decision:
     return _settle(stopped, Status.CANCELLED, _cancelled(stopped), now)
 
 
-def _settle(record: RunRecord, status: Status, outcome: Outcome, now: Moment) -> Decision:
+def _settle(record: RunRecord, status: Status, outcome: Outcome, now: float) -> Decision:
     errors = record.errors if status is Status.SUCCESS else (*record.errors, _text(outcome))
     return Decision(_over(record, status, errors, now), Effect.SETTLE, outcome)
 

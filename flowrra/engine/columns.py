@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from flowrra.core import lifecycle
 from flowrra.core.lifecycle import Ended, Started, advance
-from flowrra.core.records import Moment, Outcome, RunRecord, Submission
+from flowrra.core.records import Outcome, RunRecord, Submission
 from flowrra.core.statuses import OutcomeKind, Status
 from flowrra.engine.run import FromMap, Run, lock_of_runs
 from flowrra.interfaces import Attempt, Span, Stored, StoredSpan
@@ -159,14 +159,9 @@ class Columns:
 
     def _record_of(self, position: int, outcome: Outcome) -> RunRecord:
         """The record of a run that has returned."""
-        started, ended = self._moment(self._starts[position]), self._moment(self._ends[position])
         worker = self._worker_names[self._workers[position]]
-        begun = advance(RunRecord(self._submission_of(position)), Started(worker), started).record
-        return advance(begun, Ended(outcome), ended).record
-
-    def _moment(self, mono: float) -> Moment:
-        submitted = self.submission.submitted
-        return Moment(mono, submitted.wall + (mono - submitted.mono))
+        begun = advance(RunRecord(self._submission_of(position)), Started(worker), self._starts[position]).record
+        return advance(begun, Ended(outcome), self._ends[position]).record
 
     def _attempt(self, run: Run, position: int) -> Attempt:
         submission = run.submission

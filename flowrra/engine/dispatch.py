@@ -114,7 +114,7 @@ class Dispatch:
         self._serving.add(name)
         try:
             executor = self._executors[name]
-            now = self._clock.now().mono if queue.any_delayed else 0.0
+            now = self._clock.mono() if queue.any_delayed else 0.0
             self._fill(name, now)
             while (best := self._best(queue, now)) is not None and best[:2] < self._worst_given[name]:
                 executor.recall((-best.rank, best.seq))

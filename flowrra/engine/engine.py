@@ -16,7 +16,7 @@ from typing import Any
 from flowrra import log
 from flowrra.clock import Clock, Timer
 from flowrra.core.lifecycle import Effect, Ended, Event, Started, StopRequested, advance
-from flowrra.core.records import Moment, Outcome, RunRecord
+from flowrra.core.records import Outcome, RunRecord
 from flowrra.core.statuses import OutcomeKind, Status, StopReason
 from flowrra.engine.columns import Columns, Maps, Stretch
 from flowrra.engine.dispatch import Dispatch
@@ -191,7 +191,7 @@ class Engine:
 
     def _cut_off(self, record: RunRecord) -> tuple[RunRecord, Outcome]:
         """What *record* becomes when nobody is left who could report the end of its attempt."""
-        now = self.clock.now()
+        now = self.clock.mono()
         stopped = advance(record, StopRequested(StopReason.SHUTDOWN, "the app was stopped"), now)
         if stopped.outcome is None:
             unheard = Outcome(OutcomeKind.CANCELLED, exception=AppStopped("the app was stopped"))
@@ -210,7 +210,7 @@ class Engine:
         self._apply(run, Started(worker), at)
         timeout = run.submission.timeout
         if timeout is not None and run.record.started is not None:
-            run.timeout_timer = self._stop_at(run.record.started.mono + timeout, run, StopReason.TIMEOUT)
+            run.timeout_timer = self._stop_at(run.record.started + timeout, run, StopReason.TIMEOUT)
 
     def finished(self, attempt: Attempt, outcome: Outcome, at: float | None = None) -> None:
         run = self._run_of(attempt)
@@ -302,9 +302,7 @@ class Engine:
     # What the lifecycle decides.
 
     def _apply(self, run: Run, event: Event, at: float | None = None) -> None:
-        before, now = run.record, self.clock.now()
-        if at is not None:
-            now = Moment(at, now.wall - (now.mono - at))
+        before, now = run.record, self.clock.mono() if at is None else at
         try:
             record, effect, outcome = advance(before, event, now)
         except InvalidTransition as refused:
@@ -319,7 +317,7 @@ class Engine:
             self._apply(run, event, at)
             return
         run.record = record
-        self._story.append((record.submission.id, type(event), record.status, now.mono))
+        self._story.append((record.submission.id, type(event), record.status, now))
         if record.status is not before.status:
             self.counts[before.status] -= 1
             self.counts[record.status] += 1

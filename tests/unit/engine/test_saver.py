@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from flowrra.backends.memory import MemoryBackend
-from flowrra.core.records import Moment, Outcome, RunRecord, Submission
+from flowrra.core.records import Outcome, RunRecord, Submission
 from flowrra.core.statuses import OutcomeKind, Status
 from flowrra.engine import saver as module
 from flowrra.engine.run import Run
@@ -46,7 +46,7 @@ class Bench:
         self.changed.set()
 
     def add(self, number: int) -> Run:
-        record = RunRecord(Submission(f"r{number}", "f", "x", number, Moment(0.0, 0.0)), status=Status.SUCCESS)
+        record = RunRecord(Submission(f"r{number}", "f", "x", number, 0.0, 0.0), status=Status.SUCCESS)
         run = Run(record.submission, None, None, "", record)
         run.outcome = Outcome(OutcomeKind.RETURNED, number)
         self.saver.add(run)
