@@ -102,6 +102,8 @@ class AioExecutor(InProcess[_Coroutine]):
             outcome = outcome_of_exception(attempt.task_name, attempt.run_id, error)
         if entry.report is not None:
             entry.report.finish()
+        # The task's context leads back to the entry: without this every run would be left to the garbage collector.
+        entry.task = None
         self._tell_end(entry, outcome)
 
     def _tell_end(self, entry: _Coroutine, outcome: Outcome) -> None:
