@@ -5,13 +5,13 @@ Everything here runs on the process's main thread, in a process forked from the 
 
 from __future__ import annotations
 
-import inspect
 import os
 import select
 import signal
 import socket
 import sys
 import time
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -187,7 +187,7 @@ class Worker:
         function, args, kwargs = self._load(header, fd)
         with entered(RunContext(header.run_id, header.attempt, header.task_name, header.deadline, report)):
             value = function(*args, **kwargs)
-        if inspect.iscoroutine(value):
+        if isinstance(value, types.CoroutineType):
             value.close()
             raise TypeError(
                 f"{header.task_name!r} returned a coroutine; a CPU task is a plain function, "

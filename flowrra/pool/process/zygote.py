@@ -17,7 +17,6 @@ import time
 import types
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans
@@ -249,7 +248,7 @@ class Zygote:
         with suppress(Exception):  # a worker that needs it will say what is wrong with it
             importlib.import_module(module)
         gc.freeze()
-        self._say(Preloaded(module, len(list(Path("/proc/self/task").iterdir()))))
+        self._say(Preloaded(module, len(os.listdir("/proc/self/task"))))
 
     def _quit(self) -> NoReturn:
         for pid in self._pids:
