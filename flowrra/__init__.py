@@ -26,6 +26,7 @@ _HOMES = {
         "InvalidOption",
         "InvalidTask",
         "InvalidTransition",
+        "MemoryLimitExceeded",
         "NeedsAwait",
         "NotDecodable",
         "NotEncodable",

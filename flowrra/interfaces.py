@@ -17,6 +17,8 @@ class Call(NamedTuple):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    memory_limit: int | None = None
+    """Bytes of private memory that a run may use; for executors whose runs have processes of their own."""
 
 
 class Attempt(NamedTuple):

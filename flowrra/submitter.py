@@ -13,6 +13,7 @@ from flowrra.core.records import Moment, RetryPolicy, RunRecord, Submission
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Arguments, Run, keep_for_preview
 from flowrra.errors import AppNotRunning, HandleNotAllowed, InvalidOption
+from flowrra.functions import IO, THREADS
 from flowrra.handle import TaskHandle
 from flowrra.hosting import current_host
 from flowrra.interfaces import Call, Executor
@@ -75,7 +76,7 @@ class Submitter:
         """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
-        encoded = _executor(engine, callee).encode(Call(callee.name, callee.function, args, kwargs))
+        encoded = _executor(engine, callee).encode(_call(callee, args, kwargs))
         run = self._run(engine, _terms(engine, callee), encoded, _shown(callee, args, kwargs), None, None)
         self._hand_over(engine, [run])
         return TaskHandle(run)
@@ -86,7 +87,7 @@ class Submitter:
         for row in rows:
             _refuse_handles(callee.name, row, {})
         _refuse_handles(callee.name, (), constants)
-        encoded = _executor(engine, callee).encode_map(Call(callee.name, callee.function, (), constants), rows)
+        encoded = _executor(engine, callee).encode_map(_call(callee, (), constants), rows)
         batch_id = f"{self._prefix}-b{next(self._numbers)}"
         terms = _terms(engine, callee)
         runs = [
@@ -173,6 +174,16 @@ def _executor(engine: Engine, callee: Callee) -> Executor:
         known = ", ".join(map(repr, engine.executors))
         raise InvalidOption(f"there is no executor {callee.executor!r} for {callee.name!r}; this app has {known}")
     return executor
+
+
+def _call(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+    limit = callee.options.memory_limit
+    if limit is not None and callee.executor in (IO, THREADS):
+        raise InvalidOption(
+            f"memory_limit: runs of {callee.name!r} share this process, where memory cannot be told apart; "
+            "add cpu_bound=True"
+        )
+    return Call(callee.name, callee.function, args, kwargs, limit)
 
 
 def _refuse_handles(task_name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -191,4 +191,5 @@ def _header(number: int, attempt: Attempt, call: EncodedCall) -> RunHeader:
         call.arguments.kind,
         call.arguments.head,
         call.arguments.table,
+        call.memory_limit,
     )

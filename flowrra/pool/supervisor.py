@@ -29,6 +29,9 @@ from flowrra.pool.zygotes import Zygotes
 _RETRY = 0.2
 """Seconds until a run is passed to a worker again, after this process had no descriptor left to do so."""
 
+_WATCH = 1.0
+"""Seconds without a run after which memory is no longer measured."""
+
 
 class Supervisor:
     """One life of a pool, from ``open`` to ``close``."""
@@ -45,7 +48,8 @@ class Supervisor:
         self._next_number = itertools.count(1)
         self._endings = Endings(sink, Decoder(self._loop, name))
         self._why_no_start = ""
-        self._exits: dict[int, tuple[int, int, str]] = {}
+        self._exits: dict[int, tuple[int, said.Ended]] = {}
+        self._watching = False
         self._todo: deque[order.Order] = deque()
         self._carrying = False
         self._balancing = False
@@ -64,10 +68,25 @@ class Supervisor:
         if not self._opened:
             self._opened = True
             self._carry_out(self._roster.open())
+        self._watch()
         number = next(self._next_number)
         self._attempts[number] = attempt
         self._numbers[attempt.run_id, attempt.number] = number
         self._carry_out(self._roster.begin(Ticket((-attempt.priority, attempt.seq), number)))
+
+    def _watch(self) -> None:
+        """Have the memory of runs measured until a second in which there are none."""
+        if not self._watching:
+            self._watching = True
+            self._zygotes.watch(on=True)
+            self._later(_WATCH, self._look_away)
+
+    def _look_away(self) -> None:
+        if self._attempts:
+            self._later(_WATCH, self._look_away)
+        else:
+            self._watching = False
+            self._zygotes.watch(on=False)
 
     def stop(self, attempt: Attempt) -> None:
         number = self._numbers.get((attempt.run_id, attempt.number))
@@ -268,7 +287,7 @@ class Supervisor:
 
     def _lost(self, worker: int, number: int, *, stopped: bool) -> None:
         attempt = self._forget(number)
-        outcome = outcomes.stopped(attempt) if stopped else outcomes.lost(attempt, *self._exits[worker])
+        outcome = outcomes.stopped(attempt) if stopped else outcomes.lost(attempt, number, *self._exits[worker])
         self._sink.finished(attempt, outcome)
 
     def _start_failed(self, number: int) -> None:
@@ -301,11 +320,12 @@ class Supervisor:
     def run_output_complete(self, worker: int, number: int) -> None:
         self._endings.output_complete(worker, number)
 
-    def worker_ended(self, worker: int, exit_code: int, last_words: str) -> None:
+    def worker_ended(self, ended: said.Ended) -> None:
+        worker = ended.worker
         pid = self._links[worker].pid
-        log.pool.debug("worker %d (pid %d) ended with %d", worker, pid, exit_code)
-        self._exits[worker] = pid, exit_code, last_words
-        self._why_no_start = last_words.strip() or self._why_no_start
+        log.pool.debug("worker %d (pid %d) ended with %d", worker, pid, ended.exit_code)
+        self._exits[worker] = pid, ended
+        self._why_no_start = ended.stderr_tail.decode(errors="replace").strip() or self._why_no_start
         self._ended([worker])
 
     def fork_failed(self, worker: int, reason: str) -> None:
@@ -317,8 +337,13 @@ class Supervisor:
         for worker in workers:
             link = self._links[worker]
             link.kill_group()
-            self._exits[worker] = link.pid, -signal.SIGKILL, last_words
+            died = said.Ended(worker, -signal.SIGKILL, last_words.encode(), 0, (0, 0), out_of_memory=False)
+            self._exits[worker] = link.pid, died
         self._ended(workers)
+
+    def zygote_started(self) -> None:
+        if self._watching:
+            self._zygotes.watch(on=True)
 
     def better_spares_possible(self) -> None:
         self._carry_out(self._roster.renew_spares())

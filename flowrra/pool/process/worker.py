@@ -147,6 +147,7 @@ class Worker:
     def _execute(self, header: RunHeader, fd: int | None) -> tuple[Answer, int | None]:
         begun = time.monotonic()
         report = ThinnedReport(partial(self._send_progress, header.number))
+        self._output.begin_run(header.number, header.memory_limit)
         try:
             try:
                 self._running = header.number
@@ -165,6 +166,7 @@ class Worker:
         if os.getpid() != self._pid:
             # A child that the function forked has come to the function's end; it is nobody's worker.
             os._exit(0)
+        self._output.begin_run(0, 0)
         report.finish()
         return self._answer(header.number, kind, payload, begun)
 
