@@ -165,7 +165,7 @@ class WorkerLost(FlowrraError):
         )
 
 
-class MemoryLimitExceeded(FlowrraError, MemoryError):
+class MemoryLimitExceeded(MemoryError, FlowrraError):  # in this order it can be made without its constructor
     """A run used more private memory than its ``memory_limit``; its worker was ended and replaced.
 
     ``limit`` and ``peak`` in bytes. It is retried like any other error, as ``retry_on`` says.

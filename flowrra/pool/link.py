@@ -109,6 +109,8 @@ class Link:
     def take_back(self, limit: int | None = None) -> list[int]:
         """Receive runs from the worker's end of the queue, oldest first, before it can. Returns their numbers."""
         taken: list[int] = []
+        if self._queue_end.fileno() < 0:  # dismissed
+            return taken
         while limit is None or len(taken) < limit:
             received = self._queue_back.receive()
             if received is None:
@@ -136,6 +138,11 @@ class Link:
             return
         self._signal(signal.SIGUSR1)
 
+    def dismiss(self) -> None:
+        """Let the worker end by itself: it finds its queue closed, and has nothing in it. May be called twice."""
+        self._queue.close()
+        self._queue_end.close()
+
     def kill(self) -> None:
         """End the worker by force; the zygote ends what it has started and reports."""
         self._signal(signal.SIGKILL)
@@ -155,9 +162,9 @@ class Link:
         for signum in self._owed:
             self._signal(signum)
 
-    def writers(self) -> tuple[socket.socket, socket.socket]:
+    def writers(self) -> list[socket.socket]:
         """The sockets that may be waited for to have room."""
-        return self._queue, self._supplies
+        return [sock for sock in (self._queue, self._supplies) if sock.fileno() >= 0]
 
     def _signal(self, signum: int) -> None:
         if not self.pid:

@@ -29,6 +29,8 @@ from flowrra.pool.zygotes import Zygotes
 _RETRY = 0.2
 """Seconds until a run is passed to a worker again, after this process had no descriptor left to do so."""
 
+_DISMISSAL = 2.0
+"""Seconds for a worker to end by itself, exit handlers included."""
 _WATCH = 1.0
 """Seconds without a run after which memory is no longer measured."""
 
@@ -36,7 +38,7 @@ _WATCH = 1.0
 class Supervisor:
     """One life of a pool, from ``open`` to ``close``."""
 
-    def __init__(self, slots: int, name: str, sink: AttemptSink) -> None:
+    def __init__(self, slots: int, name: str, sink: AttemptSink, idle: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._sink = sink
@@ -50,6 +52,9 @@ class Supervisor:
         self._why_no_start = ""
         self._exits: dict[int, tuple[int, said.Ended]] = {}
         self._watching = False
+        self._idle = idle
+        """Seconds without a run after which workers end."""
+        self._falling_asleep: asyncio.TimerHandle | None = None
         self._todo: deque[order.Order] = deque()
         self._carrying = False
         self._balancing = False
@@ -78,20 +83,32 @@ class Supervisor:
         """Have the memory of runs measured until a second in which there are none."""
         if not self._watching:
             self._watching = True
+            if self._falling_asleep is not None:
+                self._falling_asleep.cancel()
             self._zygotes.watch(on=True)
             self._later(_WATCH, self._look_away)
 
     def _look_away(self) -> None:
         if self._attempts:
             self._later(_WATCH, self._look_away)
-        else:
-            self._watching = False
-            self._zygotes.watch(on=False)
+            return
+        self._watching = False
+        self._zygotes.watch(on=False)
+        self._falling_asleep = self._loop.call_later(self._idle, self._fall_asleep)
+
+    def _fall_asleep(self) -> None:
+        self._falling_asleep = None
+        self._carry_out(self._roster.fall_asleep())
 
     def stop(self, attempt: Attempt) -> None:
         number = self._numbers.get((attempt.run_id, attempt.number))
         if number is not None:
             self._carry_out(self._roster.stop(number))
+
+    def resize(self, slots: int) -> None:
+        """Have *slots* workers from now on; those that are too many finish what they execute."""
+        self._carry_out(self._roster.resize(slots))
+        self._sink.room_changed()
 
     def recall(self, above: tuple[int, int] | None) -> None:
         self._carry_out(self._roster.recall(None if above is None else (-above[0], above[1])))
@@ -111,6 +128,8 @@ class Supervisor:
     async def close(self) -> None:
         """End every process and release every descriptor; nothing is reported any more."""
         self._closed = True
+        if self._falling_asleep is not None:
+            self._falling_asleep.cancel()
         for timer in self._timers:
             timer.cancel()
         self._endings.forget()
@@ -153,6 +172,8 @@ class Supervisor:
             case order.Kill(worker):
                 if worker in self._links:  # see _give
                     self._links[worker].kill()
+            case order.Dismiss(worker):
+                self._dismiss(worker)
             case order.Return(number):
                 self._sink.returned(self._forget(number))
             case order.Cancelled(number):
@@ -161,6 +182,19 @@ class Supervisor:
                 self._lost(worker, number, stopped=stopped)
             case order.StartFailed(number):
                 self._start_failed(number)
+
+    def _dismiss(self, worker: int) -> None:
+        link = self._links.get(worker)
+        if link is not None:
+            for sock in link.writers():
+                self._loop.remove_writer(sock)
+            link.dismiss()
+            self._later(_DISMISSAL, self._dismissal_over, worker)
+
+    def _dismissal_over(self, worker: int) -> None:
+        link = self._links.get(worker)
+        if link is not None:
+            link.kill()
 
     def _give(self, worker: int, number: int) -> None:
         link = self._links.get(worker)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import os
+import pathlib
 import signal
 import time
 
 import pytest
 
 from flowrra import Flowrra, MemoryLimitExceeded, WorkerLost
+from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import InvalidOption
+from tests.faults.pool_driver import pool
 
 MB = 10**6
 
@@ -62,3 +67,63 @@ async def test_a_lost_worker_is_reported_with_the_memory_it_used() -> None:
             await app.task(cpu_bound=True)(use_and_die).submit(100)
         assert caught.value.peak_memory > 100 * MB
         assert "private memory up to" in str(caught.value)
+
+
+def pid_after(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+async def test_a_pool_grows_and_shrinks_while_it_works_and_loses_nothing() -> None:
+    async with Flowrra(cpu_workers=1) as app:
+        task = app.task(cpu_bound=True)(pid_after)
+        runs = task.map([0.02] * 30)
+        await runs[0]
+        app.resize(3)
+        assert len(set(await runs)) >= 3
+        assert app.cpu_workers == 3
+        more = task.map([0.02] * 30)
+        await more[0]
+        app.resize(1)
+        pids = await more
+        assert len(pids) == 30
+        assert len(set(pids[-3:])) == 1
+        assert app.stats().executors["cpu"]["lost"] == 0
+        with pytest.raises(InvalidOption):
+            app.resize(0)
+
+
+def leaves_a_note(path: str) -> int:
+    atexit.register(pathlib.Path(path).write_text, "left")
+    return os.getpid()
+
+
+async def test_an_idle_pool_keeps_a_spare_alone_runs_exit_handlers_and_is_back_at_once(tmp_path: pathlib.Path) -> None:
+    async with pool(2, idle=0.1) as made:
+        note = tmp_path / "note"
+        first = made.submit(leaves_a_note, str(note))
+        await made.sink.until(lambda: made.sink.outcomes)
+        async with asyncio.timeout(10):
+            while len(made.executor.describe()["pids"]) > 1:
+                await asyncio.sleep(0.05)
+        assert note.read_text() == "left"
+        assert made.executor.describe()["workers"] == 0
+        again = [made.submit(pid_after, 0.0) for _ in range(4)]
+        await made.sink.until(lambda: len(made.sink.outcomes) == 5)
+        assert {made.sink.outcomes[run.run_id].kind for run in (first, *again)} == {OutcomeKind.RETURNED}
+
+
+def grow(megabytes: int) -> int:
+    leaked.append(b"x" * (megabytes * MB))
+    time.sleep(0.4)
+    return os.getpid()
+
+
+leaked: list[bytes] = []
+
+
+async def test_a_worker_that_has_grown_is_replaced_between_runs_which_costs_none() -> None:
+    async with Flowrra(cpu_workers=1) as app:
+        pids = await app.task(cpu_bound=True)(grow).map([400] * 5)
+        assert len(set(pids)) > 1
+        assert app.stats().executors["cpu"]["lost"] == 0

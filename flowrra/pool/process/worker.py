@@ -5,6 +5,7 @@ Everything here runs on the process's main thread, in a process forked from the 
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -21,11 +22,13 @@ from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import FlowrraError, NotDecodable
 from flowrra.failures import error_info, outcome_of_exception
+from flowrra.pool import recycling
 from flowrra.pool.encoding.failures import encode_failure
 from flowrra.pool.encoding.payloads import Payload, arrived, load
 from flowrra.pool.encoding.received_classes import received_classes
 from flowrra.pool.encoding.surroundings import settle
 from flowrra.pool.encoding.values import encode_value, refusal
+from flowrra.pool.process.memory import private_memory
 from flowrra.pool.process.output import OutputEnd
 from flowrra.pool.process.supplies import Shelf
 from flowrra.pool.transport.messages import (
@@ -42,6 +45,10 @@ from flowrra.pool.transport.wire import Receiver, send, send_with
 from flowrra.running import RunContext, ThinnedReport, entered
 
 WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
+_LEAVING = 1.0
+"""Seconds that the exit handlers of a worker may take."""
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at its own memory."""
 _STOP_SIZE = 256
 """Bytes; more than a Stop takes."""
 _LONGEST_MESSAGE = 1000
@@ -79,18 +86,43 @@ class Worker:
         """Number of the latest run that was interrupted."""
         self._imported = frozenset(name for name in WORTH_PRELOADING if name in sys.modules)
         self._modules = len(sys.modules)
+        self._runs = 0
+        self._since = self._looked = time.monotonic()
+        self._memory = private_memory("self")
         signal.signal(signal.SIGUSR1, self._on_stop)
 
     def serve(self) -> NoReturn:
         """Run until the engine closes the queue. Never returns: nothing of the zygote's own stack may run here."""
         answer: tuple[Answer, int | None] | None = None
         while True:
+            if answer is not None and self._has_served():
+                self._send_answer(answer, 0)
+                self._leave()
             claimed = self._claim_now() if answer is not None else self._claim()
             if answer is not None:
                 self._send_answer(answer, claimed[0].number if claimed is not None else 0)
             elif claimed is not None:
                 send(self._answers, Begun(claimed[0].number))
             answer = self._execute(*claimed) if claimed is not None else None
+
+    def _has_served(self) -> bool:
+        """Whether this worker should make room for a fresh one. What it has not claimed goes to others, uncharged."""
+        self._runs += 1
+        now = time.monotonic()
+        growth = 0
+        if now - self._looked >= _LOOK_EVERY:
+            self._looked, growth = now, private_memory("self") - self._memory
+        return recycling.is_due(self._runs, now - self._since, growth)
+
+    def _leave(self) -> NoReturn:
+        """End by itself, between runs: with the exit handlers that tasks have registered, as far as they are quick."""
+        # The kernel's own doing: a handler that is stuck in C code would never let Python run.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, _LEAVING)
+        atexit._run_exitfuncs()  # noqa: SLF001 - sys.exit() would go through the zygote's frames
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(0)
 
     # Claiming runs and taking in supplies.
 
@@ -114,7 +146,7 @@ class Worker:
                 return claimed
             for fd, event in poll.poll():
                 if not event & select.POLLIN or (fd == queue and self._queue.is_closed()):
-                    os._exit(0)
+                    self._leave()
                 if fd == supplies:
                     self._take_supply(wait=False)
 
