@@ -23,6 +23,7 @@ _HOMES = {
         "DuplicateTask",
         "FlowrraError",
         "HandleNotAllowed",
+        "InitializerFailed",
         "InvalidOption",
         "InvalidTask",
         "InvalidTransition",

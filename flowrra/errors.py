@@ -165,6 +165,20 @@ class WorkerLost(FlowrraError):
         )
 
 
+class InitializerFailed(FlowrraError):
+    """The app's ``initializer`` raised in the worker that was to run this; what it raised is the cause.
+
+    The worker is kept and tries again with its next run.
+    """
+
+    def __init__(self, task: str, what: str) -> None:
+        self.task, self.what = task, what
+        super().__init__(
+            f"the initializer of the workers failed before {task!r} could run: {what}; "
+            "check that what it needs is there in a worker process"
+        )
+
+
 class MemoryLimitExceeded(MemoryError, FlowrraError):  # in this order it can be made without its constructor
     """A run used more private memory than its ``memory_limit``; its worker was ended and replaced.
 

@@ -19,7 +19,7 @@ from flowrra.pool.encoding.calls import EncodedCall
 from flowrra.pool.encoding.functions import FunctionRef
 from flowrra.pool.encoding.payloads import INLINE
 from flowrra.pool.encoding.surroundings import SurroundingsRef
-from flowrra.pool.transport.messages import Forget, RunHeader, Stop, Supply, SurroundingsSupply
+from flowrra.pool.transport.messages import Forget, RunHeader, Setup, Stop, Supply, SurroundingsSupply
 from flowrra.pool.transport.segments import Segment
 from flowrra.pool.transport.wire import Received, Receiver, pairs, send
 
@@ -82,6 +82,12 @@ class Link:
         except BlockingIOError:
             return sock
         return None
+
+    def set_up(self, nice: int, initializer: FunctionRef | None) -> None:
+        """Tell the worker what to do before its first run. Once, before anything else is sent."""
+        if initializer is not None:
+            self._supply(initializer)
+        send(self._supplies, Setup(nice, b"" if initializer is None else initializer.digest))
 
     def _supply(self, ref: FunctionRef) -> None:
         if ref.digest in self._supplied:

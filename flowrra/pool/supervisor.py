@@ -10,7 +10,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowrra import log
 from flowrra.errors import WorkerStartFailed
@@ -18,6 +18,7 @@ from flowrra.interfaces import Attempt, AttemptSink
 from flowrra.pool import orders as order
 from flowrra.pool import outcomes
 from flowrra.pool.decoder import Decoder
+from flowrra.pool.encoding.functions import FunctionRef
 from flowrra.pool.endings import Endings
 from flowrra.pool.link import Link
 from flowrra.pool.orders import Ticket
@@ -35,10 +36,20 @@ _WATCH = 1.0
 """Seconds without a run after which memory is no longer measured."""
 
 
+class Preparation(NamedTuple):
+    """What all workers have in common."""
+
+    idle: float
+    """Seconds without a run after which they end."""
+    nice: int = 0
+    initializer: FunctionRef | None = None
+    """Called in each before its first run."""
+
+
 class Supervisor:
     """One life of a pool, from ``open`` to ``close``."""
 
-    def __init__(self, slots: int, name: str, sink: AttemptSink, idle: float) -> None:
+    def __init__(self, slots: int, name: str, sink: AttemptSink, preparation: Preparation) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._sink = sink
@@ -52,7 +63,8 @@ class Supervisor:
         self._why_no_start = ""
         self._exits: dict[int, tuple[int, said.Ended]] = {}
         self._watching = False
-        self._idle = idle
+        self._preparation = preparation
+        self._idle = preparation.idle
         """Seconds without a run after which workers end."""
         self._falling_asleep: asyncio.TimerHandle | None = None
         self._todo: deque[order.Order] = deque()
@@ -332,6 +344,7 @@ class Supervisor:
     def _start_worker(self, worker: int) -> None:
         try:
             link = self._links[worker] = Link(worker)
+            link.set_up(self._preparation.nice, self._preparation.initializer)
             self._zygotes.fork(worker, link.ends())
         except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
             self._loop.call_soon(self.fork_failed, worker, str(error))

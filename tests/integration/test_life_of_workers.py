@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from flowrra import Flowrra, MemoryLimitExceeded, WorkerLost
+from flowrra import Flowrra, InitializerFailed, MemoryLimitExceeded, WorkerLost
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import InvalidOption
 from tests.faults.pool_driver import pool
@@ -127,3 +127,44 @@ async def test_a_worker_that_has_grown_is_replaced_between_runs_which_costs_none
         pids = await app.task(cpu_bound=True)(grow).map([400] * 5)
         assert len(set(pids)) > 1
         assert app.stats().executors["cpu"]["lost"] == 0
+
+
+def prepare() -> None:
+    prepared.append(os.getpid())
+
+
+prepared: list[int] = []
+
+
+def preparations(_: int) -> tuple[list[int], int, int]:
+    return prepared, os.getpid(), os.nice(0)
+
+
+async def test_each_worker_is_prepared_once_and_niced() -> None:
+    before = os.nice(0)
+    async with Flowrra(cpu_workers=2, initializer=prepare, nice=3) as app:
+        for pids, pid, nice in await app.task(cpu_bound=True)(preparations).map(range(20)):
+            assert pids == [pid]
+            assert nice == before + 3
+
+
+async def test_a_failing_initializer_fails_runs_with_its_cause_and_is_tried_again(tmp_path: pathlib.Path) -> None:
+    key = tmp_path / "key"
+
+    def needs_the_key() -> None:
+        key.read_text()
+
+    async with Flowrra(cpu_workers=1, initializer=needs_the_key) as app:
+        task = app.task(cpu_bound=True)(pid_after)
+        with pytest.raises(InitializerFailed, match="FileNotFoundError") as caught:
+            await task.submit(0.0)
+        assert isinstance(caught.value.__cause__, FileNotFoundError)
+        pid = app.stats().executors["cpu"]["pids"]
+        key.touch()
+        assert await task.submit(0.0) in pid
+
+
+@pytest.mark.parametrize("settings", [{"initializer": 3}, {"nice": -1}, {"nice": 20}, {"nice": True}])
+def test_a_preparation_that_makes_no_sense_is_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(InvalidOption):
+        Flowrra(**settings)

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
-from flowrra.errors import FlowrraError, NotDecodable
-from flowrra.failures import error_info, outcome_of_exception
+from flowrra.errors import FlowrraError, InitializerFailed, NotDecodable
+from flowrra.failures import error_info, outcome_of_exception, safe_str
 from flowrra.pool import recycling
 from flowrra.pool.encoding.failures import encode_failure
 from flowrra.pool.encoding.payloads import Payload, arrived, load
@@ -37,6 +37,7 @@ from flowrra.pool.transport.messages import (
     Forget,
     Progressed,
     RunHeader,
+    Setup,
     Stop,
     Supply,
     SurroundingsSupply,
@@ -86,6 +87,8 @@ class Worker:
         """Number of the latest run that was interrupted."""
         self._imported = frozenset(name for name in WORTH_PRELOADING if name in sys.modules)
         self._modules = len(sys.modules)
+        self._initializer = b""
+        """Digest of what is to be called before the first run; empty: nothing, or it has been."""
         self._runs = 0
         self._since = self._looked = time.monotonic()
         self._memory = private_memory("self")
@@ -162,6 +165,9 @@ class Worker:
             if fd is not None:
                 os.close(fd)
             self._shelf.surroundings[message.number] = load(message.head, parts)
+        elif isinstance(message, Setup):
+            os.nice(message.nice)
+            self._initializer = message.initializer
         elif isinstance(message, Forget):
             self._shelf.drop(message.digest)
         return True
@@ -234,6 +240,8 @@ class Worker:
 
     def _load(self, header: RunHeader, fd: int | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         settle(self._shelf.surroundings[header.surroundings])
+        if self._initializer:
+            self._initialize(header.task_name)
         with _naming(header.task_name, "the function"):
             function = self._shelf.function(header.function)
         with _naming(header.task_name, "the arguments"):
@@ -246,6 +254,14 @@ class Worker:
                 kwargs = {**self._shelf.value(header.constants), **kwargs}
         received_classes.note_new()
         return function, args, kwargs
+
+    def _initialize(self, task: str) -> None:
+        """Again with the next run if it fails: what it needs may be there by then."""
+        try:
+            self._shelf.function(self._initializer)()
+        except Exception as error:
+            raise InitializerFailed(task, f"{type(error).__name__}: {safe_str(error)}") from error
+        self._initializer = b""
 
     def _on_stop(self, *_: object) -> None:
         """The engine wants a run to end: raise in it, unless it has just ended by itself."""

@@ -144,6 +144,14 @@ class Supply(NamedTuple):
     table: Table
 
 
+class Setup(NamedTuple):
+    """Comes first of all into the supplies, after the supply that ``initializer`` names, if it is not empty."""
+
+    nice: int
+    initializer: bytes
+    """Digest of the supply to call before the first run."""
+
+
 class Forget(NamedTuple):
     """Drop a supply."""
 
@@ -197,14 +205,14 @@ class Progressed(NamedTuple):
 Message = (
     Fork | Preload | Watch | Quit
     | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
-    | RunHeader | Stop | Supply | Forget | SurroundingsSupply
+    | RunHeader | Stop | Supply | Setup | Forget | SurroundingsSupply
     | Begun | Answer | Progressed
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Fork, Preload, Watch, Quit,
     Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
-    RunHeader, Stop, Supply, Forget, SurroundingsSupply,
+    RunHeader, Stop, Supply, Setup, Forget, SurroundingsSupply,
     Begun, Answer, Progressed,
 )  # fmt: skip
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
