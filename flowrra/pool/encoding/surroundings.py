@@ -19,7 +19,9 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "BLIS_NUM_THREADS",
     "NUMBA_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
 )
+"""The last one is for joblib inside a task: ``n_jobs=-1`` counts these cores, not those of the other workers."""
 _WARNING = 30
 _KERNEL_BACKENDS = ("module://matplotlib_inline", "module://ipykernel")
 
