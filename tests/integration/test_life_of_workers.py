@@ -7,6 +7,7 @@ import atexit
 import os
 import pathlib
 import signal
+import sys
 import time
 
 import pytest
@@ -179,3 +180,22 @@ def cores_that_joblib_sees() -> int:
 async def test_joblib_inside_a_task_does_not_count_the_cores_of_other_workers() -> None:
     async with Flowrra(cpu_workers=2) as app:
         assert await app.task(cpu_bound=True)(cores_that_joblib_sees).submit() == 1
+
+
+def uses_numpy() -> bool:
+    loaded = "numpy" in sys.modules
+    import numpy as np
+
+    return loaded and bool(np.ones(1).all())
+
+
+async def test_the_worker_that_replaces_a_killed_one_has_loaded_what_runs_have_needed() -> None:
+    async with Flowrra(cpu_workers=1) as app:
+        task = app.task(cpu_bound=True)(uses_numpy)
+        await task.submit()
+        async with asyncio.timeout(20):
+            while True:  # until a spare with numpy has taken the place of the first one, at the latest two deaths later
+                with pytest.raises(WorkerLost):
+                    await app.task(cpu_bound=True)(use_and_die).submit(1)
+                if await task.submit():
+                    break
