@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from flowrra.errors import FlowrraError
 
@@ -55,8 +54,7 @@ class ThinnedReport:
             self._pass_on(*last)
 
 
-@dataclass(frozen=True, slots=True)
-class RunContext:
+class RunContext(NamedTuple):
     """The run whose function is executing."""
 
     id: str
@@ -65,12 +63,25 @@ class RunContext:
     task_name: str
     deadline: float | None
     """``time.monotonic()`` by which the run has to be done, or None."""
-    report: Report = field(repr=False)
-    set_waiting: Callable[[bool], object] | None = field(default=None, repr=False)
+    report: Report
+    set_waiting: Callable[[bool], object] | None = None
     """Tells the executor that the run waits for another one, or goes on; None where its slot stays its own."""
 
 
-_current: ContextVar[RunContext | None] = ContextVar("flowrra_current_run", default=None)
+_current: ContextVar[RunContext | Callable[[], RunContext] | None] = ContextVar("flowrra_current_run", default=None)
+
+
+def become(context: Callable[[], RunContext]) -> None:
+    """Make the run that *context* describes, when it is asked, the current one of the running code.
+
+    It stays: the code runs in a copy of the context variables that is its own, and the run ends with it.
+    """
+    _current.set(context)
+
+
+def _look() -> RunContext | None:
+    current = _current.get()
+    return current if current is None or isinstance(current, RunContext) else current()
 
 
 @contextmanager
@@ -89,7 +100,7 @@ def slot_given_back() -> Iterator[None]:
 
     Otherwise runs that wait for runs of the same executor would keep them from starting once they fill all slots.
     """
-    context = _current.get()
+    context = _look()
     if context is None or context.set_waiting is None:
         yield
         return
@@ -105,7 +116,7 @@ def current_run() -> RunContext:
 
     Follows the code into coroutines and tasks that it starts, not into threads. Raises :exc:`NotInTask` elsewhere.
     """
-    context = _current.get()
+    context = _look()
     if context is None:
         raise NotInTask
     return context
@@ -129,7 +140,7 @@ class _Progress:
 
     def update(self, done: float, total: float | None = None, message: str = "") -> None:
         """Report that *done* of *total* units are through."""
-        context = _current.get()
+        context = _look()
         if context is not None:
             context.report(done, total, message)
 

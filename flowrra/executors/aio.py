@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import time
 
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind, StopReason
@@ -14,20 +12,22 @@ from flowrra.executors.in_process import Entry, InProcess
 from flowrra.failures import outcome_of_exception
 from flowrra.interfaces import Attempt, AttemptSink, Call
 from flowrra.loops import LoopInbox
-from flowrra.running import entered
 
 GRACE = 0.4
 """Seconds that a coroutine has to end after its cancellation before its run ends without it."""
 
 
-@dataclass(slots=True)
 class _Coroutine(Entry):
     """``grace`` belongs to the engine's loop, the other fields to the coroutines'."""
 
-    begun: bool = False
-    task: asyncio.Task[None] | None = None
-    stop_before_start: bool = False
-    grace: asyncio.TimerHandle | None = None
+    __slots__ = ("begun", "grace", "stop_before_start", "task")
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__(attempt)
+        self.begun = False
+        self.stop_before_start = False
+        self.task: asyncio.Task[None] | None = None
+        self.grace: asyncio.TimerHandle | None = None
 
 
 class AioExecutor(InProcess[_Coroutine]):
@@ -78,27 +78,41 @@ class AioExecutor(InProcess[_Coroutine]):
 
     def _launch(self, entry: _Coroutine) -> None:
         call, context = entry.attempt.encoded
+        # Made here rather than by the loop: a task factory may start it at once, while the engine still decides.
         # A copy for each attempt: what one sets must not be seen by the next, and a context cannot be entered twice.
-        entry.task = self._target.loop.create_task(self._execute(entry, call), context=context.copy())
-        self._answer(self._sink.started, entry.attempt, None)
+        entry.task = asyncio.Task(
+            self._execute(entry, call), loop=self._target.loop, name=entry.attempt.run_id, context=context.copy()
+        )
 
     async def _execute(self, entry: _Coroutine, call: Call) -> None:
         attempt = entry.attempt
         if entry.stop_before_start:
             stopped = TaskCancelled(attempt.task_name, attempt.run_id)
-            self._engine.post(self._over, entry, Outcome(OutcomeKind.CANCELLED, exception=stopped))
+            self._tell_end(entry, Outcome(OutcomeKind.CANCELLED, exception=stopped))
             return
         entry.begun = True
-        context, report = self._context_of(entry)
         try:
-            with entered(context):
-                value = await call.function(*call.args, **call.kwargs)
+            if self._same_loop:
+                self._sink.started(attempt, None)
+            else:
+                self._engine.post(self._sink.started, attempt, None, time.monotonic())
+            self._become_current(entry)
+            outcome = Outcome(OutcomeKind.RETURNED, await call.function(*call.args, **call.kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome; it must not end the loop
             outcome = outcome_of_exception(attempt.task_name, attempt.run_id, error)
+        if entry.report is not None:
+            entry.report.finish()
+        # The task's context leads back to the entry: without this every run would be left to the garbage collector.
+        entry.task = None
+        self._tell_end(entry, outcome)
+
+    def _tell_end(self, entry: _Coroutine, outcome: Outcome) -> None:
+        # What the run has posted itself, such as its progress, comes before its end. And a cancellation may be that of
+        # all tasks when the program has returned: then the engine is about to lose its loop, and has more to say.
+        if self._same_loop and entry.context is None and outcome.kind is OutcomeKind.RETURNED:
+            self._over(entry, outcome)
         else:
-            outcome = Outcome(OutcomeKind.RETURNED, value)
-        report.finish()
-        self._engine.post(self._over, entry, outcome)
+            self._engine.post(self._over, entry, outcome, time.monotonic())
 
     def _cancel(self, entry: _Coroutine) -> None:
         # A task cancelled before its first step would end without entering its body, and nobody would be told.
@@ -107,18 +121,12 @@ class AioExecutor(InProcess[_Coroutine]):
         else:
             entry.task.cancel()
 
-    def _answer(self, call: Callable[..., None], *args: Any) -> None:
-        if self._same_loop:
-            call(*args)
-        else:
-            self._engine.post(call, *args)
-
     # On the engine's loop.
 
-    def _over(self, entry: _Coroutine, outcome: Outcome) -> None:
+    def _over(self, entry: _Coroutine, outcome: Outcome, at: float | None = None) -> None:
         if entry.grace is not None:
             entry.grace.cancel()
-        super()._over(entry, outcome)
+        super()._over(entry, outcome, at)
 
     def _abandon(self, entry: _Coroutine) -> None:
         attempt = entry.attempt

@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 from functools import partial
+from threading import RLock
 from typing import Any, Generic, TypeVar
 
 from flowrra.core.records import Outcome
 from flowrra.interfaces import Attempt, AttemptSink, Call
 from flowrra.loops import LoopInbox
-from flowrra.running import RunContext, ThinnedReport
+from flowrra.running import RunContext, ThinnedReport, become
+
+_making_context = RLock()
 
 
-@dataclass(slots=True)
 class Entry:
     """An attempt that occupies a slot. Once ``answered`` without having ended it is abandoned."""
 
-    attempt: Attempt
-    answered: bool = False
-    waits: int = 0
-    """For how many things at a time it waits; others may have its slot meanwhile."""
+    # One is made for each attempt, so it is kept cheap: what few functions ask for is made when one asks.
+    __slots__ = ("answered", "attempt", "context", "report", "waits")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.answered = False
+        self.waits = 0
+        """For how many things at a time it waits; others may have its slot meanwhile."""
+        self.context: RunContext | None = None
+        self.report: ThinnedReport | None = None
 
 
 E = TypeVar("E", bound=Entry)
@@ -81,22 +88,34 @@ class InProcess(Generic[E]):
         entry = self._entries.get((attempt.run_id, attempt.number))
         return None if entry is None or entry.answered else entry
 
-    def _over(self, entry: E, outcome: Outcome) -> None:
+    def _over(self, entry: E, outcome: Outcome, at: float | None = None) -> None:
         attempt = entry.attempt
+        # They lead back to the entry; what the user's code has kept of them goes on to work.
+        entry.context = entry.report = None
         if self._entries.pop((attempt.run_id, attempt.number), None) is None:
             return
         self._waiting -= bool(entry.waits)
         if entry.answered:
             self._sink.released(attempt)
         else:
-            self._sink.finished(attempt, outcome)
+            self._sink.finished(attempt, outcome, at)
 
-    def _context_of(self, entry: E) -> tuple[RunContext, ThinnedReport]:
+    def _become_current(self, entry: E) -> None:
+        """Make *entry* what the code that runs from here on finds with ``current_run()``."""
+        become(partial(self._context_of, entry))
+
+    def _context_of(self, entry: E) -> RunContext:
         """What ``current_run()``, ``progress`` and waits for other runs find while the attempt executes."""
-        attempt = entry.attempt
-        report = ThinnedReport(partial(self._engine.post, self._sink.progressed, attempt.run_id))
-        waiting = partial(self._engine.post, self._set_waiting, entry)
-        return RunContext(attempt.run_id, attempt.number, attempt.task_name, attempt.deadline, report, waiting), report
+        # The function may have handed its context variables to other threads, which ask at the same time.
+        with _making_context:
+            if entry.context is None:
+                attempt = entry.attempt
+                entry.report = ThinnedReport(partial(self._engine.post, self._sink.progressed, attempt.run_id))
+                waiting = partial(self._engine.post, self._set_waiting, entry)
+                entry.context = RunContext(
+                    attempt.run_id, attempt.number, attempt.task_name, attempt.deadline, entry.report, waiting
+                )
+            return entry.context
 
     def _set_waiting(self, entry: E, waits: bool) -> None:  # noqa: FBT001 - called through the inbox
         before = entry.waits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind, StopReason
@@ -12,7 +13,6 @@ from flowrra.executors.crew import Crew
 from flowrra.executors.in_process import Entry, InProcess
 from flowrra.failures import outcome_of_exception
 from flowrra.interfaces import Attempt, AttemptSink, Call
-from flowrra.running import entered
 
 
 class ThreadExecutor(InProcess[Entry]):
@@ -56,25 +56,24 @@ class ThreadExecutor(InProcess[Entry]):
             self._engine.post(self._over, entry, Outcome(OutcomeKind.CANCELLED))
             return
         call, context = attempt.encoded
-        self._engine.post(self._sink.started, attempt, threading.current_thread().name)
+        self._engine.post(self._sink.started, attempt, threading.current_thread().name, time.monotonic())
         # A copy for each attempt: what one sets must not be seen by the next, and a context cannot be entered twice.
         outcome = context.copy().run(self._call, entry, call)
-        self._engine.post(self._over, entry, outcome)
+        if entry.report is not None:
+            entry.report.finish()
+        self._engine.post(self._over, entry, outcome, time.monotonic())
 
     def _call(self, entry: Entry, call: Call) -> Outcome:
         attempt = entry.attempt
-        context, report = self._context_of(entry)
         try:
-            with entered(context):
-                value = call.function(*call.args, **call.kwargs)
-                if inspect.iscoroutine(value):
-                    value.close()
-                    raise InvalidTask(
-                        f"the function of {attempt.task_name!r} returned a coroutine that nobody awaits; "
-                        "decorate a function written with 'async def'"
-                    )
+            self._become_current(entry)
+            value = call.function(*call.args, **call.kwargs)
+            if inspect.iscoroutine(value):
+                value.close()
+                raise InvalidTask(
+                    f"the function of {attempt.task_name!r} returned a coroutine that nobody awaits; "
+                    "decorate a function written with 'async def'"
+                )
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome; it must not end the thread
             return outcome_of_exception(attempt.task_name, attempt.run_id, error)
-        finally:
-            report.finish()
         return Outcome(OutcomeKind.RETURNED, value)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, overload
 from flowrra.interfaces import Call
 from flowrra.pool.encoding.functions import FunctionEncoder, FunctionRef, encode_constants
 from flowrra.pool.encoding.maps import EncodedRows
-from flowrra.pool.encoding.payloads import Payload
+from flowrra.pool.encoding.payloads import BUILTIN, Payload
 from flowrra.pool.encoding.surroundings import SurroundingsReader, SurroundingsRef
 from flowrra.pool.encoding.values import encode_arguments
 
@@ -23,17 +23,20 @@ class EncodedCall(NamedTuple):
     arguments: Payload
     """(args, kwargs)"""
     surroundings: SurroundingsRef
+    memory_limit: int = 0
+    """Bytes; 0: none."""
+
+
+_NOTHING = Payload(BUILTIN, b"")
 
 
 class EncodedMap(Sequence[EncodedCall]):
     """The calls of one map: what they share, once, and their arguments."""
 
-    __slots__ = ("constants", "function", "rows", "surroundings")
+    __slots__ = ("common", "rows")
 
-    def __init__(
-        self, function: FunctionRef, constants: FunctionRef | None, rows: EncodedRows, surroundings: SurroundingsRef
-    ) -> None:
-        self.function, self.constants, self.rows, self.surroundings = function, constants, rows, surroundings
+    def __init__(self, common: EncodedCall, rows: EncodedRows) -> None:
+        self.common, self.rows = common, rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -45,7 +48,7 @@ class EncodedMap(Sequence[EncodedCall]):
     def __getitem__(self, position: int | slice) -> EncodedCall | Sequence[EncodedCall]:
         if isinstance(position, slice):
             return [self[at] for at in range(*position.indices(len(self)))]
-        return EncodedCall(self.function, self.constants, self.rows[position], self.surroundings)
+        return self.common._replace(arguments=self.rows[position])
 
 
 class CallEncoder:
@@ -58,7 +61,7 @@ class CallEncoder:
     def encode(self, call: Call) -> EncodedCall:
         function = self._functions.encode(call.task_name, call.function)
         arguments = encode_arguments(call.task_name, call.args, call.kwargs)
-        return EncodedCall(function, None, arguments, self._surroundings.current())
+        return EncodedCall(function, None, arguments, self._surroundings.current(), call.memory_limit or 0)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`, a call per row; function, keywords and surroundings are read once for all rows."""
@@ -66,7 +69,8 @@ class CallEncoder:
         constants = encode_constants(call.task_name, call.kwargs) if call.kwargs else None
         surroundings = self._surroundings.current()
         encode = partial(encode_arguments, call.task_name, kwargs={})
-        return EncodedMap(function, constants, EncodedRows(rows, encode), surroundings)
+        common = EncodedCall(function, constants, _NOTHING, surroundings, call.memory_limit or 0)
+        return EncodedMap(common, EncodedRows(rows, encode))
 
     def forget(self) -> None:
         """Drop the pickles kept of functions."""
