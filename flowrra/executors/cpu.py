@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowrra.core.statuses import StopReason
-from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.interfaces import Attempt, AttemptSink, Call, Span
 from flowrra.options import check_positive_count
 from flowrra.pool.cores import available_cores
 from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
@@ -75,6 +75,9 @@ class CpuExecutor:
 
     def begin(self, attempt: Attempt) -> None:
         self._running.begin(attempt)
+
+    def begin_span(self, span: Span) -> None:
+        self._running.begin_span(span)
 
     def resize(self, workers: int) -> None:
         """Have *workers* processes from now on. Those that are too many finish the run they execute, then end."""

@@ -22,7 +22,16 @@ def map_private(fd: int, size: int) -> memoryview:
 
     Not ``mmap.mmap``: before Python 3.13 it keeps a descriptor for each mapping, and a caller may hold thousands.
     """
-    address = _libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, fd, 0)
+    return _map(fd, size, mmap.MAP_PRIVATE)
+
+
+def map_shared(fd: int, size: int) -> memoryview:
+    """As :func:`map_private`, but what is written is seen by whoever maps the same file."""
+    return _map(fd, size, mmap.MAP_SHARED)
+
+
+def _map(fd: int, size: int, flags: int) -> memoryview:
+    address = _libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, fd, 0)
     if address == _MAP_FAILED:
         raise OSError(ctypes.get_errno(), f"cannot map {size} bytes of shared memory")
     area = (ctypes.c_ubyte * size).from_address(address)

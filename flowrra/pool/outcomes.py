@@ -12,7 +12,8 @@ from flowrra.failures import error_info
 from flowrra.interfaces import Attempt
 from flowrra.pool.encoding.failures import decode_failure
 from flowrra.pool.encoding.payloads import BUILTIN, PLAIN, arrived, load
-from flowrra.pool.transport.messages import Answer, Ended
+from flowrra.pool.transport.messages import Ended
+from flowrra.pool.transport.page import Ending
 
 
 def stopped(attempt: Attempt) -> Outcome:
@@ -45,12 +46,12 @@ def not_started(why: str) -> Outcome:
     return _failure(OutcomeKind.RAISED, WorkerStartFailed(f"no worker process can be started: {why}"))
 
 
-def is_quick(answer: Answer) -> bool:
+def is_quick(answer: Ending) -> bool:
     """Rebuilding the value runs none of the user's code and imports nothing: it may happen on the engine's loop."""
     return answer.kind == BUILTIN or (answer.kind == PLAIN and "numpy" in sys.modules)
 
 
-def decoded(attempt: Attempt, answer: Answer, fd: int | None) -> Outcome:
+def decoded(attempt: Attempt, answer: Ending, fd: int | None) -> Outcome:
     """Rebuild what a worker sent; closes *fd*. Never raises: a value that cannot be rebuilt is an outcome, too."""
     kind = OutcomeKind(answer.outcome)
     size = len(answer.head) + sum(length for _, length in answer.table)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import marshal
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, NamedTuple, overload
 
 from flowrra.pool.encoding.payloads import BUILTIN, Payload, plain_pickle
@@ -131,9 +131,10 @@ class EncodedRows(Sequence[Payload]):
         return found
 
 
-def rows_of(pieces: Sequence[bytes], start: int = 0) -> islice[tuple[Any, ...]]:
+def rows_of(pieces: Sequence[bytes], start: int = 0) -> Iterator[tuple[Any, ...]]:
     """The rows in what :meth:`EncodedRows.columns` returned, from the one at *start* on."""
-    return islice((row for piece in pieces for row in zip(*marshal.loads(piece), strict=True)), start, None)
+    rows = chain.from_iterable(zip(*marshal.loads(piece), strict=True) for piece in pieces)
+    return islice(rows, start, None) if start else rows
 
 
 def _columns(part: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...] | None:

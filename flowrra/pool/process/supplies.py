@@ -45,6 +45,10 @@ class Shelf:
             self._loaded[digest] = function
         return function
 
+    def is_reusable(self, digest: bytes) -> bool:
+        """One object serves all calls of the function."""
+        return digest in self._loaded
+
     def value(self, digest: bytes) -> Any:
         """Rebuild the value: each call makes a new one, on a private mapping of its buffers."""
         supply, fd = self._supplies[digest]

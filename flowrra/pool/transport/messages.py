@@ -105,24 +105,51 @@ class Preloaded(NamedTuple):
 
 
 class RunHeader(NamedTuple):
-    """Execute a run; with the segment of its arguments if ``table`` is not empty. Goes into the queue."""
+    """One run of a :class:`RunGroup`."""
 
     number: int
     """Names the attempt within this pool."""
     run_id: str
     attempt: int
-    task_name: str
     deadline: float | None
+    kind: int
+    head: bytes
+    table: Table
+
+
+class RunGroup(NamedTuple):
+    """Execute runs, one after the other. Goes into the queue; the group is named by the number of its first run.
+
+    With the segment of the arguments if the ``table`` of a run, which is then the only one, is not empty.
+    """
+
+    task_name: str
     function: bytes
     """Digest of a supply."""
     constants: bytes
     """Digest of a supply, or empty."""
     surroundings: int
-    kind: int
-    head: bytes
-    table: Table
     memory_limit: int
     """Bytes; 0: none."""
+    runs: tuple[tuple[int, str, int, float | None, int, bytes, Table], ...]
+    """Fields of :class:`RunHeader`."""
+
+
+class SpanGroup(NamedTuple):
+    """Execute neighbours of one map. Their numbers follow each other, and so do the numbers in their ids."""
+
+    task_name: str
+    function: bytes
+    constants: bytes
+    surroundings: int
+    memory_limit: int
+    number: int
+    length: int
+    prefix: str
+    first_id: int
+    deadline: float | None
+    pieces: tuple[bytes, ...]
+    """Arguments; see ``encoding.maps``."""
 
 
 class Stop(NamedTuple):
@@ -170,29 +197,22 @@ class SurroundingsSupply(NamedTuple):
 # From a worker to the engine.
 
 
-class Begun(NamedTuple):
-    """The worker has claimed run *number* and is about to execute it."""
+class Report(NamedTuple):
+    """What has ended in a group since the last report; with the segment of the one entry that speaks of one."""
 
-    number: int
-
-
-class Answer(NamedTuple):
-    """RunHeader *number* is over; ``begun`` is the next one if the worker has already claimed it, else 0."""
-
-    number: int
-    begun: int
-    outcome: str
-    """Value of an ``OutcomeKind``."""
-    stopped: bool
-    """It ended because of a :class:`Stop`."""
-    wrote: bool
-    """It wrote to stdout or stderr: a :class:`Boundary` will come from the zygote."""
-    seconds: float
+    group: int
+    """Number of its first run."""
+    first: int
+    """Index of the first entry in its group."""
+    length: int
+    starts: bytes
+    """Instants (monotonic clock, doubles) at which each began, and the one at which the last ended."""
+    entries: bytes
+    """See ``transport.page``."""
+    over: bool
+    """Whatever of the group is not reported by now has not begun, and will not begin here."""
     imported: tuple[str, ...]
-    """Modules worth preloading that have been imported since the last answer."""
-    kind: int
-    head: bytes
-    table: Table
+    """Modules worth preloading that have been imported since the last report."""
 
 
 class Progressed(NamedTuple):
@@ -205,15 +225,15 @@ class Progressed(NamedTuple):
 Message = (
     Fork | Preload | Watch | Quit
     | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
-    | RunHeader | Stop | Supply | Setup | Forget | SurroundingsSupply
-    | Begun | Answer | Progressed
+    | RunGroup | SpanGroup | Stop | Supply | Setup | Forget | SurroundingsSupply
+    | Report | Progressed
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Fork, Preload, Watch, Quit,
     Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
-    RunHeader, Stop, Supply, Setup, Forget, SurroundingsSupply,
-    Begun, Answer, Progressed,
+    RunGroup, SpanGroup, Stop, Supply, Setup, Forget, SurroundingsSupply,
+    Report, Progressed,
 )  # fmt: skip
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
 
