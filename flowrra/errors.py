@@ -10,6 +10,9 @@ import signal
 from collections.abc import Sequence
 from typing import Any, Self
 
+_SHOWN = 4000
+"""Characters of a lost worker's stderr that its error's message shows."""
+
 
 class FlowrraError(Exception):
     """The base of all errors raised by flowrra itself; errors of a task's own code are passed on as they are."""
@@ -142,13 +145,24 @@ class WorkerLost(FlowrraError):
     """The process that ran this attempt ended, or was ended from outside, before it answered."""
 
     def __init__(
-        self, task: str, run_id: str, *, pid: int, exit_code: int | None, attempt: int, stderr_tail: str = ""
+        self,
+        task: str,
+        run_id: str,
+        *,
+        pid: int,
+        exit_code: int | None,
+        attempt: int,
+        stderr_tail: str = "",
+        peak_memory: int | None = None,
     ) -> None:
+        """*peak_memory*: the most private memory that the process was seen to use, in bytes; None if nobody looked."""
         self.task, self.run_id, self.pid, self.exit_code = task, run_id, pid, exit_code
-        self.attempt, self.stderr_tail = attempt, stderr_tail
-        tail = f"; its last words on stderr:\n{stderr_tail.rstrip()}" if stderr_tail.strip() else ""
+        self.attempt, self.stderr_tail, self.peak_memory = attempt, stderr_tail, peak_memory
+        memory = f", which had used up to {peak_memory / 1e6:,.0f} MB of its own," if peak_memory else ""
+        words = _last_words(stderr_tail)
+        tail = f"; its last words on stderr:\n{words}" if words else ""
         super().__init__(
-            f"worker {pid} ended ({describe_exit(exit_code)}) in attempt {attempt} of run {run_id} ({task}); "
+            f"worker {pid}{memory} ended ({describe_exit(exit_code)}) in attempt {attempt} of run {run_id} ({task}); "
             f"only this run is affected{tail}"
         )
 
@@ -253,6 +267,15 @@ class RemoteError(FlowrraError):
         error = cls(type_name, message, traceback)
         error.__cause__ = RemoteTraceback(traceback)
         return error
+
+
+def _last_words(stderr_tail: str) -> str:
+    """The part of *stderr_tail* that a message shows: what a crash in native code has left, else the end."""
+    words = stderr_tail.strip()
+    if len(words) <= _SHOWN:
+        return words
+    crash = words.rfind("Fatal Python error")
+    return f"{words[crash : crash + _SHOWN]}\n…" if crash >= 0 else f"…\n{words[-_SHOWN:]}"
 
 
 def describe_exit(code: int | None) -> str:

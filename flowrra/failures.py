@@ -19,7 +19,16 @@ _CANCELLATIONS = (asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
 def error_info(error: BaseException) -> ErrorInfo:
-    """Describe *error* as text. Never raises, whatever the exception's own ``__str__`` does."""
+    """Describe *error* as text. Never raises, whatever the exception's own methods do."""
+    try:
+        return _described(error)
+    except Exception as broken:  # noqa: BLE001 - a __getattribute__ of the user's own breaks even the traceback module
+        note = f"(its traceback cannot be shown: {type(broken).__name__})\n"
+        name, message = _type_name(type(error)), safe_str(error)
+        return ErrorInfo(name, message, f"{name}: {message}\n{note}")
+
+
+def _described(error: BaseException) -> ErrorInfo:
     told = traceback.TracebackException.from_exception(error)
     for part in _chain(told):
         part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_ENGINE)])
@@ -47,7 +56,7 @@ def outcome_of_exception(task_name: str, run_id: str, error: BaseException) -> O
 def safe_str(error: BaseException) -> str:
     """``str(error)``, or what went wrong with it."""
     try:
-        return str(error)
+        return str.__str__(str(error))  # of exactly this type, whatever its own __str__ returns
     except BaseException as broken:  # noqa: BLE001 - the user's __str__ may raise anything, and the run must still end
         return f"<str() of the {type(error).__name__} failed: {type(broken).__name__}>"
 

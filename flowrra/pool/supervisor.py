@@ -73,6 +73,8 @@ class Supervisor:
         number = self._numbers.get((attempt.run_id, attempt.number))
         if number is not None:
             self._carry_out(self._roster.stop(number))
+        else:
+            self._endings.stop(attempt)
 
     def recall(self, above: tuple[int, int] | None) -> None:
         self._carry_out(self._roster.recall(None if above is None else (-above[0], above[1])))

@@ -24,7 +24,7 @@ def encode_failure(outcome: Outcome) -> Payload:
     for error in chain:
         try:
             pickles.append(cloud_pickle(error))
-        except Exception:  # noqa: BLE001 - the text below tells of this one and of the causes behind it
+        except BaseException:  # noqa: BLE001 - the user's __reduce__ may raise anything; the text tells of what is left
             break
     info = tuple(outcome.error) if outcome.error is not None else None
     return build(kind, (info, pickles), plain_pickle)
@@ -44,7 +44,7 @@ def _rebuilt(info: ErrorInfo, pickles: list[bytes]) -> BaseException:
     for data in pickles:
         try:
             error = pickle.loads(data)
-        except Exception:  # noqa: BLE001 - the user's constructor or module is not to be had here; the text is
+        except BaseException:  # noqa: BLE001 - the user's constructor may raise anything here; the text is at hand
             break
         if not isinstance(error, BaseException):
             break
@@ -58,7 +58,7 @@ def _rebuilt(info: ErrorInfo, pickles: list[bytes]) -> BaseException:
 
 def _cause_chain(error: BaseException | None) -> list[BaseException]:
     chain: list[BaseException] = []
-    while error is not None and error not in chain and len(chain) < _LONGEST_CHAIN:
+    while error is not None and all(error is not known for known in chain) and len(chain) < _LONGEST_CHAIN:
         chain.append(error)
         error = error.__cause__
     return chain

@@ -22,8 +22,8 @@ from flowrra.pool.native import flush_c_streams
 
 HEAD = TAIL = 64 * 1024
 """Bytes kept of the beginning and of the end of a run's output, for each stream."""
-LAST_WORDS = 4096
-"""Bytes of stderr that a lost worker's error shows."""
+LAST_WORDS = 16 * 1024
+"""Bytes of stderr that a lost worker's error keeps; the stack that a crash leaves takes up to a hundred lines."""
 _DIGITS = 16
 
 

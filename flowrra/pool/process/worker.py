@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import FlowrraError, NotDecodable
-from flowrra.failures import error_info, outcome_of_exception
+from flowrra.failures import error_info, outcome_of_exception, safe_str
 from flowrra.pool.encoding.failures import encode_failure
 from flowrra.pool.encoding.payloads import Payload, arrived, load
 from flowrra.pool.encoding.received_classes import received_classes
@@ -255,7 +255,7 @@ def _naming(task: str, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UnfitError(NotDecodable(task, what, type(error).__name__, str(error))) from error
+        raise UnfitError(NotDecodable(task, what, type(error).__name__, safe_str(error))) from error
 
 
 def _outcome(header: RunHeader, error: BaseException) -> Outcome:
