@@ -43,11 +43,12 @@ def outcome_of_exception(task_name: str, run_id: str, error: BaseException) -> O
     of whoever waits. A cancellation that nobody asked us for is the task's own way to say that it was cancelled.
     """
     info = error_info(error)
-    if isinstance(error, _CANCELLATIONS):
+    kind = type(error)  # isinstance() would ask the error itself, too, which may not want to be asked
+    if issubclass(kind, _CANCELLATIONS):
         cancelled = TaskCancelled(task_name, run_id, "its own code raised CancelledError")
         return Outcome(OutcomeKind.CANCELLED, exception=cancelled, error=info)
-    if isinstance(error, _ENDS_THE_PROCESS):
-        leaving = TaskExit(task_name, run_id, f"{type(error).__name__}({safe_str(error)})")
+    if issubclass(kind, _ENDS_THE_PROCESS):
+        leaving = TaskExit(task_name, run_id, f"{kind.__name__}({safe_str(error)})")
         leaving.__cause__ = error
         return Outcome(OutcomeKind.RAISED, exception=leaving, error=error_info(leaving))
     return Outcome(OutcomeKind.RAISED, exception=error, error=info)

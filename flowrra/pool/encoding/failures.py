@@ -13,6 +13,8 @@ from flowrra.pool.encoding.pickler import cloud_pickle
 from flowrra.pool.encoding.values import kind_of
 
 _LONGEST_CHAIN = 8
+_CAUSE = BaseException.__dict__["__cause__"]
+"""Read past whatever a class of the user's does with attributes."""
 _OWN = frozenset({"builtins", "flowrra.errors"})
 
 
@@ -60,7 +62,7 @@ def _cause_chain(error: BaseException | None) -> list[BaseException]:
     chain: list[BaseException] = []
     while error is not None and all(error is not known for known in chain) and len(chain) < _LONGEST_CHAIN:
         chain.append(error)
-        error = error.__cause__
+        error = _CAUSE.__get__(error)
     return chain
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import io
 import mmap
 import os
 import re
@@ -119,7 +120,10 @@ class OutputEnd:
         for fd, pipe in zip((1, 2), self._pipes, strict=True):
             os.dup2(pipe, fd)
         if not all(map(_flush, self._streams)):
-            self._streams = (_text_stream(1, "strict"), _text_stream(2, "backslashreplace"))
+            self._streams = (
+                _text_stream(1, "<stdout>", "strict"),
+                _text_stream(2, "<stderr>", "backslashreplace"),
+            )
         sys.stdout, sys.stderr = self._streams
 
 
@@ -132,8 +136,10 @@ def _flush(stream: TextIO) -> bool:
     return True
 
 
-def _text_stream(fd: int, errors: str) -> TextIO:
-    return open(fd, "w", buffering=1, encoding="utf-8", errors=errors, closefd=False)
+def _text_stream(fd: int, name: str, errors: str) -> TextIO:
+    raw = io.FileIO(fd, "w", closefd=False)
+    raw.name = name  # as the interpreter does it for its own
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors=errors, line_buffering=True)
 
 
 class RunOutput:

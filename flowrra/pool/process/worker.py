@@ -27,6 +27,7 @@ from flowrra.pool.encoding.received_classes import received_classes
 from flowrra.pool.encoding.surroundings import settle
 from flowrra.pool.encoding.values import encode_value, refusal
 from flowrra.pool.process.output import OutputEnd
+from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
 from flowrra.pool.transport.messages import (
     Answer,
@@ -80,6 +81,7 @@ class Worker:
         self._imported = frozenset(name for name in WORTH_PRELOADING if name in sys.modules)
         self._modules = len(sys.modules)
         signal.signal(signal.SIGUSR1, self._on_stop)
+        self._state = ProcessState()
 
     def serve(self) -> NoReturn:
         """Run until the engine closes the queue. Never returns: nothing of the zygote's own stack may run here."""
@@ -199,6 +201,7 @@ class Worker:
             raise UnfitError(refusal(header.task_name, error, {"the result": value})) from error
 
     def _load(self, header: RunHeader, fd: int | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        self._state.restore()
         settle(self._shelf.surroundings[header.surroundings])
         with _naming(header.task_name, "the function"):
             function = self._shelf.function(header.function)
@@ -259,7 +262,7 @@ def _naming(task: str, what: str) -> Iterator[None]:
 
 
 def _outcome(header: RunHeader, error: BaseException) -> Outcome:
-    if isinstance(error, UnfitError):
+    if type(error) is UnfitError:
         error.reason.__cause__ = error.__cause__
         return Outcome(OutcomeKind.NOT_ENCODABLE, exception=error.reason, error=error_info(error.reason))
     return outcome_of_exception(header.task_name, header.run_id, error)
