@@ -202,8 +202,8 @@ class Flowrra:
         done = [Run.from_stored(one) for one in stored]
         known = {run.id for run in done}
         active = [run for run in unfinished if run.id not in known and wanted in (None, run.status)]
-        active = [run for run in active if task_name in (None, run.record.submission.task_name)]
-        latest = sorted([*active, *done], key=lambda run: run.record.submission.seq, reverse=True)
+        active = [run for run in active if task_name in (None, run.submission.task_name)]
+        latest = sorted([*active, *done], key=lambda run: run.submission.seq, reverse=True)
         return [snapshot(run) for run in latest[:limit]]
 
     async def cancel(self, run: TaskHandle[Any] | str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
 
 from flowrra.core.statuses import Status, StopReason
 from flowrra.engine.run import Run
-from flowrra.engine.waiters import Countdown, block, loop_to_pump, wait_here
+from flowrra.engine.selections import MappedRuns
+from flowrra.engine.waiters import Signal, block, wait_here
 from flowrra.errors import InvalidOption, WaitTimeout
 from flowrra.events import RunEvent
 from flowrra.handle import TaskHandle, value_of
@@ -27,25 +28,26 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
     __slots__ = ("__weakref__", "_runs", "id", "task_name")
     __flowrra_handle__: ClassVar[bool] = True
 
-    def __init__(self, id: str, task_name: str, runs: Sequence[Run]) -> None:  # noqa: A002 - the public name of the attribute
+    def __init__(self, id: str, task_name: str, runs: MappedRuns) -> None:  # noqa: A002 - the public name of the attribute
         self.id = id
         self.task_name = task_name
         self._runs = runs
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self._runs.positions)
 
     @overload
     def __getitem__(self, index: int) -> TaskHandle[R]: ...
     @overload
     def __getitem__(self, index: slice) -> Batch[R]: ...
     def __getitem__(self, index: int | slice) -> TaskHandle[R] | Batch[R]:
-        if isinstance(index, slice):
-            return Batch(self.id, self.task_name, self._runs[index])
-        return TaskHandle(self._runs[index])
+        columns, chosen = self._runs.columns, self._runs.positions[index]
+        if isinstance(chosen, range):
+            return Batch(self.id, self.task_name, MappedRuns(columns, chosen))
+        return TaskHandle(columns.run(chosen))
 
     def __iter__(self) -> Iterator[TaskHandle[R]]:
-        return map(TaskHandle[R], self._runs)
+        return map(TaskHandle[R], map(self._runs.columns.run, self._runs.positions))
 
     def result(self, on_error: OnError = "raise", timeout: float | None = None) -> list[R]:
         """Block until the values are there and return them in input order.
@@ -55,7 +57,7 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
         both wait for all runs. Raises ``WaitTimeout`` and ``WouldDeadlock`` like ``handle.result()``.
         """
         signal = self._signal(on_error)
-        if not block(signal, timeout, loop_to_pump(self._runs, f"waiting for a batch of {self.task_name}")):
+        if not block(signal, timeout, self._loop_to_pump()):
             assert timeout is not None, "only a wait with a timeout gives up"
             raise WaitTimeout(f"the batch {self.id} of {self.task_name} ({self._tally()})", timeout)
         return self._values(on_error)
@@ -69,18 +71,17 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until all runs are done; return whether they are."""
-        return block(
-            Countdown(self._runs), timeout, loop_to_pump(self._runs, f"waiting for a batch of {self.task_name}")
-        )
+        return block(self._runs.all_over(), timeout, self._loop_to_pump())
 
     def done(self) -> bool:
-        return all(run.settled for run in self._runs)
+        return not self._runs.columns.count_left(self._runs.positions)
 
     @property
     def errors(self) -> dict[int, BaseException]:
         """What the runs that have failed or been cancelled so far raised, by position in this batch."""
-        failures = ((index, run.exception) for index, run in enumerate(self._runs) if run.settled)
-        return {index: error for index, error in failures if error is not None}
+        positions = self._runs.positions
+        failures = self._runs.columns.failures(positions)
+        return {positions.index(position): failures[position] for position in sorted(failures, key=positions.index)}
 
     def as_completed(self) -> Completed[R]:
         """Iterate over the handles as they end, failed ones too; ``for`` or ``async for``, and again if you like."""
@@ -88,24 +89,20 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
 
     def cancel(self) -> int:
         """Ask all runs that are not done to stop, as ``handle.cancel()`` does; return how many that are."""
-        unfinished = [run for run in self._runs if run.engine is not None and run.want_stop()]
-        if unfinished and unfinished[0].engine is not None:
-            unfinished[0].engine.request_stop(unfinished, StopReason.CANCEL)
+        columns = self._runs.columns
+        unfinished = [run for run in map(columns.run, columns.unsettled(self._runs.positions)) if run.want_stop()]
+        columns.engine.request_stop(unfinished, StopReason.CANCEL)
         return len(unfinished)
 
     def counts(self) -> dict[Status, int]:
         """How many runs stand where; every status is a key."""
-        found = Counter(run.status for run in self._runs)
-        return {status: found[status] for status in Status}
+        return self._runs.columns.statuses(self._runs.positions)
 
     def add_done_callback(self, callback: Callable[[Batch[R]], object]) -> None:
         """Call ``callback(batch)`` when all runs are done, on the app's callback thread."""
-        dispatchers = [run.engine.dispatcher for run in self._runs if run.engine is not None]
-        if not dispatchers:
-            callback(self)
-            return
-        when_done = _Calling(lambda: dispatchers[0].post(callback, self))
-        if not Countdown(self._runs).arm(when_done):
+        dispatcher = self._runs.columns.engine.dispatcher
+        when_done = _Calling(lambda: dispatcher.post(callback, self))
+        if not self._runs.all_over().arm(when_done):
             when_done.fire()
 
     def subscribe(self, callback: Callable[[RunEvent], object]) -> Callable[[], None]:
@@ -113,30 +110,36 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
 
         A slice hears of all runs of the batch that it was cut from.
         """
-        engine = next((run.engine for run in self._runs if run.engine is not None), None)
-        if engine is None:
-            return lambda: None
-        return engine.dispatcher.subscribe(lambda event: event.batch_id == self.id and callback(event))
+        dispatcher = self._runs.columns.engine.dispatcher
+        return dispatcher.subscribe(lambda event: event.batch_id == self.id and callback(event))
 
-    def _signal(self, on_error: object) -> Countdown:
+    def _loop_to_pump(self) -> asyncio.AbstractEventLoop | None:
+        return self._runs.loop_to_pump(f"waiting for a batch of {self.task_name}")
+
+    def _signal(self, on_error: object) -> Signal:
         if on_error not in ("raise", "return", "skip"):
             hint = f"; for a limit of the wait write timeout={on_error!r}" if isinstance(on_error, int | float) else ""
             raise InvalidOption(f"on_error is 'raise', 'return' or 'skip', not {on_error!r}{hint}")
-        return Countdown(self._runs, stop_on_failure=on_error == "raise")
+        return self._runs.all_over(stop_on_failure=on_error == "raise")
 
     def _values(self, on_error: OnError) -> list[Any]:
-        if on_error == "return":
-            return [value_of(run) if run.exception is None else run.exception for run in self._runs]
-        if on_error == "skip":
-            return [value_of(run) for run in self._runs if run.exception is None]
-        if errors := self.errors:
+        errors = self.errors
+        if errors and on_error == "raise":
             first = next(iter(errors))
             self._add_note(first, errors[first])
-            value_of(self._runs[first])
-        return [value_of(run) for run in self._runs]
+            value_of(self._run(first))
+        values = self._runs.columns.values(self._runs.positions)
+        if on_error == "skip":
+            return [value for index, value in enumerate(values) if index not in errors] if errors else values
+        for index, error in errors.items():
+            values[index] = error
+        return values
+
+    def _run(self, index: int) -> Run:
+        return self._runs.columns.run(self._runs.positions[index])
 
     def _add_note(self, index: int, error: BaseException) -> None:
-        run = self._runs[index]
+        run = self._run(index)
         place = f"run {index} of {len(self)}"
         if not any(note.startswith(place) for note in getattr(error, "__notes__", ())):
             shown = f", {run.args_preview}" if run.args_preview else ""

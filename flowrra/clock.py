@@ -24,6 +24,9 @@ class Clock(Protocol):
     def now(self) -> Moment:
         """Read both clocks."""
 
+    def mono(self) -> float:
+        """Read the monotonic clock."""
+
     def call_at(self, when: float, call: Callable[[], None]) -> Timer:
         """Arrange for *call* on the running loop when the monotonic clock reads *when*, at once if it has passed."""
 
@@ -34,10 +37,13 @@ class SystemClock:
     def now(self) -> Moment:
         return Moment(time.monotonic(), time.time())
 
+    def mono(self) -> float:
+        return time.monotonic()
+
     def call_at(self, when: float, call: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(max(0.0, when - time.monotonic()), call)
 
 
-def as_datetime(moment: Moment) -> datetime:
-    """The wall clock of *moment* as an aware UTC datetime."""
-    return datetime.fromtimestamp(moment.wall, UTC)
+def as_datetime(mono: float, known: Moment) -> datetime:
+    """The instant at which the monotonic clock read *mono*, as an aware UTC datetime, reckoned from a *known* one."""
+    return datetime.fromtimestamp(known.wall + (mono - known.mono), UTC)

@@ -37,12 +37,12 @@ class TaskHandle(Generic[R_co]):
 
     @property
     def task_name(self) -> str:
-        return self._run.record.submission.task_name
+        return self._run.submission.task_name
 
     @property
     def batch_id(self) -> str | None:
         """The batch it belongs to, or None if it was submitted alone."""
-        return self._run.record.submission.batch_id
+        return self._run.submission.batch_id
 
     @property
     def status(self) -> Status:

@@ -8,15 +8,21 @@ from typing import Any, NamedTuple, Protocol
 
 from flowrra.core.records import Outcome, RunRecord
 from flowrra.core.statuses import Status, StopReason
+from flowrra.previews import preview_arguments
 
 
 class Call(NamedTuple):
-    """A function and its arguments, as the user gave them."""
+    """A function and its arguments, as the user gave them. ``str()`` of it is a preview of the arguments."""
 
     task_name: str
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    parameters: tuple[str, ...] = ()
+    """Names of the function's parameters."""
+
+    def __str__(self) -> str:
+        return preview_arguments(self.args, self.kwargs, self.parameters)
 
 
 class Attempt(NamedTuple):
@@ -197,6 +203,22 @@ class Stored(NamedTuple):
     """``str()`` of it is the preview of the arguments; made when someone looks."""
 
 
+class StoredSpan(Sequence[Stored]):
+    """Runs of one map that are over. Each ``Stored`` is made when it is looked at, so a backend may keep this as it is.
+
+    They never change, and are successes with small values.
+    """
+
+    @property
+    def numbers(self) -> range:
+        """The numbers in their ids, in order."""
+        raise NotImplementedError
+
+    def index_of(self, run_id: str) -> int | None:
+        """The index of the run of that id, or None if it is not one of these."""
+        raise NotImplementedError
+
+
 class ResultBackend(Protocol):
     """Keeps the records and values of runs that are over. Called on the engine's loop, one call at a time."""
 
@@ -204,7 +226,11 @@ class ResultBackend(Protocol):
     """Names it in messages and pickled handles; carries no credentials."""
 
     async def save(self, done: Sequence[Stored]) -> None:
-        """Keep *done*, all of them or, if it raises, none. Handles wake when this has returned."""
+        """Keep *done*, all of them or, if it raises, none. Handles wake when this has returned.
+
+        Runs of a map that have ended together come as a :class:`StoredSpan`. A backend that never waits and never
+        fails may also offer a plain method ``save_now``, defined beside ``save`` and doing the same.
+        """
 
     async def get(self, run_id: str) -> Stored | None:
         """Return the run, or None if it is not known (any more).

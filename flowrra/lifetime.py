@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from flowrra.clock import Clock
 from flowrra.config import Settings
 from flowrra.core.statuses import StopReason
+from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
 from flowrra.engine.saver import DRAIN_SECONDS
@@ -112,8 +113,7 @@ class Lifetime:
     def disown(self) -> None:
         """In a forked child: leave all parts alone, for they are the parent's, and end the copies of its runs."""
         self._disowned = True
-        for run in self.engine.unfinished():
-            run.forget_waiters()
+        self.engine.forget_waiters()
         self.engine.lose_loop()
 
     def call(self, coroutine: Coroutine[Any, Any, T], what: str, *, waits_for_runs: bool = False) -> T:
@@ -171,15 +171,16 @@ class Lifetime:
         """Begin to stop, from any thread; without *drain* also hurries a stop that is draining. May be repeated."""
         self.engine.call(self._stop, drain, timeout)
 
-    async def leave_block(self, runs: list[Run], *, cancel: bool) -> Losses:
+    async def leave_block(self, parts: list[Run | Columns], *, cancel: bool) -> Losses:
         """End a block that joined the running app: wait for what it submitted, or with *cancel* end that.
 
         Returns the runs that could not begin and were cancelled for that.
         """
         if cancel:
+            runs = [run for part in parts for run in (part.unfinished() if isinstance(part, Columns) else (part,))]
             self.engine.request_stop(runs, StopReason.CANCEL, "the block that submitted it raised")
-        held = self.engine.give_up_held(runs)
-        await self.engine.until_over(runs)
+        held = self.engine.give_up_held(parts)
+        await self.engine.until_over(parts)
         return Losses(held)
 
     def _stop(self, drain: bool, timeout: float | None) -> None:  # noqa: FBT001 - called through the engine's inbox

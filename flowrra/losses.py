@@ -45,7 +45,7 @@ def warn_of(losses: Losses) -> None:
 
 
 def _given_up_in_words(runs: Sequence[Run]) -> str:
-    shown = ", ".join(f"{run.id} ({run.record.submission.task_name})" for run in runs[:NAMED_IN_WARNING])
+    shown = ", ".join(f"{run.id} ({run.submission.task_name})" for run in runs[:NAMED_IN_WARNING])
     more = f" and {len(runs) - NAMED_IN_WARNING} more" if len(runs) > NAMED_IN_WARNING else ""
     not_begun = sum(run.record.attempt == 0 for run in runs)
     return (

@@ -80,6 +80,8 @@ class Options:
 
     def starts_at(self, now: Moment) -> float | None:
         """The monotonic time before which the run must not start, or None."""
+        if not self.delay and self.not_before is None:
+            return None
         times = [now.mono + self.delay] if self.delay else []
         if self.not_before is not None:
             times.append(now.mono + self.not_before.timestamp() - now.wall)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from flowrra.clock import Clock, SystemClock, as_datetime
-from flowrra.core.records import ErrorInfo, RunRecord
+from flowrra.core.records import ErrorInfo, Moment, RunRecord
 from flowrra.core.statuses import TERMINAL, Status
 from flowrra.engine.run import Run
 
@@ -73,15 +73,16 @@ def snapshot(run: Run) -> TaskResult:
     record, outcome = run.record, run.outcome
     status = Status.RUNNING if record.is_terminal and not settled else record.status
     submission = record.submission
+    known = Moment(submission.submitted, submission.submitted_wall)
     return TaskResult(
         task_id=submission.id,
         task_name=submission.task_name,
         status=status,
         result=outcome.value if outcome is not None and status is Status.SUCCESS else None,
         error=record.errors[-1] if record.errors and status is not Status.SUCCESS else None,
-        submitted_at=as_datetime(submission.submitted),
-        started_at=None if record.started is None else as_datetime(record.started),
-        finished_at=None if record.finished is None or not settled else as_datetime(record.finished),
+        submitted_at=as_datetime(submission.submitted, known),
+        started_at=None if record.started is None else as_datetime(record.started, known),
+        finished_at=None if record.finished is None or not settled else as_datetime(record.finished, known),
         attempts=record.attempt,
         worker=record.worker,
         args_preview=run.args_preview,
@@ -95,5 +96,5 @@ def snapshot(run: Run) -> TaskResult:
 def _duration(record: RunRecord, clock: Clock) -> float | None:
     if record.started is None or record.status in (Status.PENDING, Status.RETRYING):
         return None
-    end = record.finished or clock.now()
-    return max(0.0, end.mono - record.started.mono)
+    end = clock.mono() if record.finished is None else record.finished
+    return max(0.0, end - record.started)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from flowrra.batch import Batch
-from flowrra.core.records import Moment, RetryPolicy, RunRecord, Submission
+from flowrra.core.records import RetryPolicy, Submission
+from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
-from flowrra.engine.run import Arguments, Run, keep_for_preview
+from flowrra.engine.run import Run
+from flowrra.engine.selections import MappedRuns
 from flowrra.errors import AppNotRunning, HandleNotAllowed, InvalidOption
 from flowrra.handle import TaskHandle
 from flowrra.hosting import current_host
 from flowrra.interfaces import Call, Executor
 from flowrra.options import Options
+from flowrra.previews import is_cheap
+from flowrra.rows import Rows
 
 
 class OpenBlocks:
@@ -26,13 +30,15 @@ class OpenBlocks:
     """
 
     def __init__(self) -> None:
-        self._blocks: ContextVar[tuple[tuple[Submitter, list[Run] | None], ...]] = ContextVar("blocks", default=())
+        self._blocks: ContextVar[tuple[tuple[Submitter, list[Run | Columns] | None], ...]] = ContextVar(
+            "blocks", default=()
+        )
 
     def push(self, owner: Submitter, *, joined: bool) -> None:
         """Enter a block of the app of *owner*; without *joined* nothing is recorded."""
         self._blocks.set((*self._blocks.get(), (owner, [] if joined else None)))
 
-    def pop(self, owner: Submitter) -> list[Run] | None:
+    def pop(self, owner: Submitter) -> list[Run | Columns] | None:
         """Leave the innermost block of *owner*; returns what was submitted in it, or None if it started the app."""
         blocks = self._blocks.get()
         for index in reversed(range(len(blocks))):
@@ -41,14 +47,17 @@ class OpenBlocks:
                 return blocks[index][1]
         return None
 
-    def record(self, owner: Submitter, runs: Sequence[Run]) -> None:
-        """Note what was submitted."""
+    def record(self, owner: Submitter, submitted: Run | Columns) -> None:
+        """Note a run or a map that was submitted."""
         for submitter, recorded in self._blocks.get():
             if submitter is owner and recorded is not None:
-                recorded.extend(runs)
+                recorded.append(submitted)
 
 
 open_blocks = OpenBlocks()
+
+_NO_KEYWORDS: Mapping[str, Any] = {}
+"""One for all calls without any: each would keep an empty dict of its own."""
 
 
 class Callee(NamedTuple):
@@ -68,103 +77,105 @@ class Submitter:
     def __init__(self, app_name: Callable[[], str], engine: Callable[[], Engine]) -> None:
         self._app_name = app_name
         self._engine = engine
-        self._numbers = itertools.count(1)
+        # Taken twice by a signal handler that submits, in the thread that holds it.
+        self._lock = threading.RLock()
+        self._next_number = 1
         self._prefix = secrets.token_hex(4)
 
     def submit(self, callee: Callee, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskHandle[Any]:
         """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
-        encoded = _executor(engine, callee).encode(Call(callee.name, callee.function, args, kwargs))
-        run = self._run(engine, _terms(engine, callee), encoded, _shown(callee, args, kwargs), None, None)
-        self._hand_over(engine, [run])
+        call = Call(callee.name, callee.function, args, kwargs or _NO_KEYWORDS, callee.parameters)
+        encoded = _executor(engine, callee).encode(call)
+        submission = self._submission(engine, callee, self._reserve(1), None, None)
+        run = Run(submission, engine, encoded, _shown(callee, call))
+        if not engine.accept(run):
+            raise AppNotRunning(self._app_name())
+        open_blocks.record(self, run)
         return TaskHandle(run)
 
     def submit_rows(self, callee: Callee, rows: Sequence[tuple[Any, ...]], constants: dict[str, Any]) -> Batch[Any]:
         """Submit one call per row, *constants* being keyword arguments of each; all of them or, if it raises, none."""
         engine = self._engine()
-        for row in rows:
+        for row in () if _is_plain(rows) else rows:
             _refuse_handles(callee.name, row, {})
         _refuse_handles(callee.name, (), constants)
         encoded = _executor(engine, callee).encode_map(Call(callee.name, callee.function, (), constants), rows)
-        batch_id = f"{self._prefix}-b{next(self._numbers)}"
-        terms = _terms(engine, callee)
-        runs = [
-            self._run(engine, terms, one, _shown(callee, row, constants), batch_id, position)
-            for position, (one, row) in enumerate(zip(encoded, rows, strict=True))
-        ]
-        self._hand_over(engine, runs)
-        return Batch(batch_id, callee.name, runs)
+        batch_id = f"{self._prefix}-b{self._reserve(1)}"
+        number = self._reserve(len(rows))
+        first = self._submission(engine, callee, number, batch_id, 0)
+        columns = Columns(first, len(rows), engine, encoded, _shown_rows(callee, rows, constants))
+        # Not before: a block waits for what was recorded, and what was refused never ends.
+        if len(rows):
+            if not engine.accept_map(columns):
+                raise AppNotRunning(self._app_name())
+            open_blocks.record(self, columns)
+        return Batch(batch_id, callee.name, MappedRuns(columns, range(len(rows))))
 
     def slots(self, callee: Callee) -> int:
         """How many runs of it can execute at the same time."""
         return _executor(self._engine(), callee).slots
 
-    def _run(
-        self,
-        engine: Engine,
-        terms: _Terms,
-        encoded: Any,
-        arguments: Arguments | str,
-        batch_id: str | None,
-        position: int | None,
-    ) -> Run:
-        number = next(self._numbers)
-        submission = Submission(
+    def _reserve(self, count: int) -> int:
+        """The first of *count* numbers in a row that nobody else gets."""
+        with self._lock:
+            first = self._next_number
+            self._next_number += count
+        return first
+
+    def _submission(
+        self, engine: Engine, callee: Callee, number: int, batch_id: str | None, position: int | None
+    ) -> Submission:
+        options, host, now = callee.options, current_host(), engine.clock.now()
+        return Submission(
             f"{self._prefix}-{number}",
-            terms.task_name,
-            terms.executor,
+            callee.name,
+            callee.executor,
             number,
-            terms.submitted,
-            terms.priority,
-            terms.retry,
-            terms.timeout,
-            terms.not_before,
-            terms.deadline,
+            now.mono,
+            now.wall,
+            options.priority,
+            callee.retry,
+            options.timeout,
+            options.starts_at(now),
+            options.ends_by(now),
             batch_id,
             position,
-            terms.owner,
+            None if host is None else host.owner(),
         )
-        return Run(RunRecord(submission), engine, encoded, arguments)
-
-    def _hand_over(self, engine: Engine, runs: Sequence[Run]) -> None:
-        if runs and not engine.accept(runs):
-            raise AppNotRunning(self._app_name())
-        # Not before: a block waits for what was recorded, and what was refused never ends.
-        open_blocks.record(self, runs)
 
 
-class _Terms(NamedTuple):
-    """What all runs of one submission have in common."""
+def _shown(callee: Callee, call: Call) -> Call | str:
+    """What the preview of the arguments is made of when someone looks.
 
-    task_name: str
-    executor: str
-    submitted: Moment
-    priority: int
-    retry: RetryPolicy
-    timeout: float | None
-    not_before: float | None
-    deadline: float | None
-    owner: str | None
+    Cheap arguments are kept by reference; others are described now, since their owner may change or want to free them.
+    """
+    if not callee.options.preview or not (call.args or call.kwargs):
+        return ""
+    return call if all(map(is_cheap, call.args)) and all(map(is_cheap, call.kwargs.values())) else str(call)
 
 
-def _terms(engine: Engine, callee: Callee) -> _Terms:
-    options, host, now = callee.options, current_host(), engine.clock.now()
-    return _Terms(
-        task_name=callee.name,
-        executor=callee.executor,
-        submitted=now,
-        priority=options.priority,
-        retry=callee.retry,
-        timeout=options.timeout,
-        not_before=options.starts_at(now),
-        deadline=options.ends_by(now),
-        owner=None if host is None else host.owner(),
-    )
+def _shown_rows(
+    callee: Callee, rows: Sequence[tuple[Any, ...]], constants: Mapping[str, Any]
+) -> Callable[[int], Call | str]:
+    """The same for each row of a map, by position."""
+
+    def call(row: tuple[Any, ...]) -> Call:
+        return Call(callee.name, callee.function, row, constants, callee.parameters)
+
+    if callee.options.preview and _is_plain(rows) and all(map(is_cheap, constants.values())):
+        return lambda position: call(rows[position])
+    shown = [_shown(callee, call(row)) for row in rows] if callee.options.preview else []
+    return lambda position: shown[position] if shown else ""
 
 
-def _shown(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments | str:
-    return keep_for_preview(args, kwargs, callee.parameters) if callee.options.preview else ""
+def _is_plain(rows: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether all values are numbers and the like, so that there is nothing to be looked at one by one."""
+    return isinstance(rows, Rows) and all(_PLAIN.issuperset(map(type, column)) for column in rows.columns)
+
+
+_PLAIN = frozenset({int, float, bool, type(None)})
 
 
 def _executor(engine: Engine, callee: Callee) -> Executor:

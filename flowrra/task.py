@@ -11,6 +11,7 @@ from flowrra.errors import InvalidOption, NotInWorker, UnknownOption
 from flowrra.functions import executor_for, is_importable, parameter_names
 from flowrra.handle import TaskHandle
 from flowrra.options import Options, SubmitOptions
+from flowrra.rows import Rows
 from flowrra.stream import Stream
 from flowrra.submitter import Callee, Submitter
 
@@ -59,7 +60,7 @@ class Task(Generic[P, R]):
         arguments of every run, encoded once. The iterables are read to their end before this returns: for long or
         endless ones use :meth:`imap`. Nothing is queued if it raises.
         """
-        rows = list(zip(items, *more, strict=True))
+        rows = list(zip(items, *more, strict=True)) if more else Rows((list(items),))
         return self._submitter_here().submit_rows(self._callee(), rows, constants)
 
     def starmap(self, rows: Iterable[Iterable[Any]], /, **constants: Any) -> Batch[R]:

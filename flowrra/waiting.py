@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Generic, Literal, TypeVar
 
-from flowrra.engine.run import Run
-from flowrra.engine.waiters import Arrivals, Countdown, block, loop_to_pump, wait_here
+from flowrra.engine.selections import ListedRuns, Selection
+from flowrra.engine.waiters import Countdown, block, loop_to_pump, wait_here
 from flowrra.errors import InvalidOption
 from flowrra.handle import TaskHandle
 
@@ -17,15 +17,15 @@ ReturnWhen = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 class Completed(Generic[R]):
     """Handles in the order in which they end, failed ones too; for ``for`` and for ``async for``, each time anew."""
 
-    def __init__(self, runs: Iterable[Run]) -> None:
-        self._runs = list(runs)
+    def __init__(self, runs: Selection) -> None:
+        self._runs = runs
 
     def __iter__(self) -> Iterator[TaskHandle[R]]:
         """Blocks between handles. Raises ``WouldDeadlock`` where ``handle.result()`` would."""
-        pumped = loop_to_pump(self._runs, "iterating over as_completed()")
-        arrivals = Arrivals(self._runs)
+        pumped = self._runs.loop_to_pump("iterating over as_completed()")
+        arrivals = self._runs.arrivals()
         try:
-            for _ in self._runs:
+            for _ in range(len(self._runs)):
                 while (run := arrivals.take()) is None:
                     block(arrivals, None, pumped)
                 yield TaskHandle(run)
@@ -33,9 +33,9 @@ class Completed(Generic[R]):
             arrivals.close()
 
     async def __aiter__(self) -> AsyncIterator[TaskHandle[R]]:
-        arrivals = Arrivals(self._runs)
+        arrivals = self._runs.arrivals()
         try:
-            for _ in self._runs:
+            for _ in range(len(self._runs)):
                 while (run := arrivals.take()) is None:
                     await wait_here(arrivals)
                 yield TaskHandle(run)
@@ -48,7 +48,7 @@ def as_completed(handles: Iterable[TaskHandle[R]]) -> Completed[R]:
 
     Every handle comes once, one that occurs twice as well. Leaving the loop early leaves the runs alone.
     """
-    return Completed(dict.fromkeys(handle._run for handle in handles))
+    return Completed(ListedRuns(dict.fromkeys(handle._run for handle in handles)))
 
 
 def wait(

@@ -15,7 +15,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from flowrra.core.records import ErrorInfo, Moment, Outcome, RunRecord
+from flowrra.core.records import ErrorInfo, Outcome, RunRecord
 from flowrra.core.retry import next_delay
 from flowrra.core.statuses import TERMINAL, OutcomeKind, Status, StopReason
 from flowrra.errors import AppStopped, DeadlineExceeded, InvalidTransition, TaskCancelled, TaskTimeout
@@ -62,32 +62,71 @@ class Decision(NamedTuple):
     """Set with SETTLE: what waiters get."""
 
 
-def advance(record: RunRecord, event: Event, now: Moment) -> Decision:
-    """Return what *record* becomes by *event* and what is to be done. Raises ``InvalidTransition``."""
+def advance(record: RunRecord, event: Event, now: float) -> Decision:
+    """Return what *record* becomes by *event* at *now* (monotonic), and what to do. Raises ``InvalidTransition``."""
     if record.status in TERMINAL:
         return Decision(record, Effect.NOTHING)
-    match event:
-        case Started(worker) if record.status is not Status.RUNNING:
-            return _start(record, worker, now)
-        case Ended(outcome, chance):
-            return _end(record, outcome, chance, now)
-        case StopRequested(reason) if reason is not StopReason.TIMEOUT or record.status is Status.RUNNING:
-            return _stop(record, event, now)
-        case _:
-            raise InvalidTransition(record.submission.id, record.status, type(event).__name__)
+    running = record.status is Status.RUNNING
+    if isinstance(event, Ended):
+        return _end(record, event.outcome, event.chance, now)
+    if isinstance(event, Started) and not running:
+        return Decision(_begun(record, event.worker, now), Effect.NOTHING)
+    if isinstance(event, StopRequested) and (running or event.reason is not StopReason.TIMEOUT):
+        return _stop(record, event, now)
+    raise InvalidTransition(record.submission.id, record.status, type(event).__name__)
 
 
-def _start(record: RunRecord, worker: str | None, now: Moment) -> Decision:
-    begun = record._replace(
-        status=Status.RUNNING, attempt=record.attempt + 1, started=now, worker=worker, ready_at=None, stopping=None
+def succeed(done: bytearray, first: int, length: int) -> None:
+    """Note in a column of statuses that runs ``first …`` have begun and returned: from PENDING (0) to SUCCESS (1).
+
+    What :func:`advance` makes of ``Started`` and ``Ended`` with a value, for many runs at once; any other change is
+    made to a record. Raises ``InvalidTransition`` if one of them is not PENDING, and changes nothing then.
+    """
+    stop = first + length
+    if (over := done.find(1, first, stop)) >= 0:
+        raise InvalidTransition(f"at position {over}", Status.SUCCESS, "Ended")
+    done[first:stop] = b"\1" * length
+
+
+# Two of these are made for each run, and _replace() takes three times as long as the constructor.
+
+
+def _begun(record: RunRecord, worker: str | None, now: float) -> RunRecord:
+    return RunRecord(
+        submission=record.submission,
+        status=Status.RUNNING,
+        attempt=record.attempt + 1,
+        started=now,
+        finished=None,
+        ready_at=None,
+        worker=worker,
+        stopping=None,
+        reason=record.reason,
+        errors=record.errors,
     )
-    return Decision(begun, Effect.NOTHING)
 
 
-def _end(record: RunRecord, outcome: Outcome, chance: float, now: Moment) -> Decision:
+def _over(record: RunRecord, status: Status, errors: tuple[ErrorInfo, ...], now: float) -> RunRecord:
+    return RunRecord(
+        submission=record.submission,
+        status=status,
+        attempt=record.attempt,
+        started=record.started,
+        finished=now,
+        ready_at=None,
+        worker=record.worker,
+        stopping=None,
+        reason=record.reason,
+        errors=errors,
+    )
+
+
+def _end(record: RunRecord, outcome: Outcome, chance: float, now: float) -> Decision:
     if record.status is not Status.RUNNING:
         # The attempt ended before its user code began: arguments could not be loaded, or its worker died. It counts.
         record = record._replace(attempt=record.attempt + 1, started=now)
+    if record.stopping is None and outcome.kind is OutcomeKind.RETURNED:
+        return Decision(_over(record, Status.SUCCESS, record.errors, now), Effect.SETTLE, outcome)
     match record.stopping:
         case StopReason.CANCEL | StopReason.SHUTDOWN:
             return _settle(record, Status.CANCELLED, _cancelled(record), now)
@@ -95,24 +134,22 @@ def _end(record: RunRecord, outcome: Outcome, chance: float, now: Moment) -> Dec
             return _settle(record, Status.FAILED, _past_deadline(record), now)
         case StopReason.TIMEOUT:
             outcome = _timed_out(record)
-    if outcome.kind is OutcomeKind.RETURNED:
-        return _settle(record, Status.SUCCESS, outcome, now)
     if outcome.kind is OutcomeKind.CANCELLED:
         return _settle(record, Status.CANCELLED, outcome, now)
     return _fail_or_retry(record, outcome, chance, now)
 
 
-def _fail_or_retry(record: RunRecord, outcome: Outcome, chance: float, now: Moment) -> Decision:
+def _fail_or_retry(record: RunRecord, outcome: Outcome, chance: float, now: float) -> Decision:
     delay = next_delay(record.submission.retry, record.attempt, outcome, chance)
     if delay is None:
         return _settle(record, Status.FAILED, outcome, now)
     waiting = record._replace(
-        status=Status.RETRYING, ready_at=now.mono + delay, stopping=None, errors=(*record.errors, _text(outcome))
+        status=Status.RETRYING, ready_at=now + delay, stopping=None, errors=(*record.errors, _text(outcome))
     )
     return Decision(waiting, Effect.REQUEUE)
 
 
-def _stop(record: RunRecord, event: StopRequested, now: Moment) -> Decision:
+def _stop(record: RunRecord, event: StopRequested, now: float) -> Decision:
     if record.status is Status.RUNNING:
         if record.stopping in _FINAL or (record.stopping is not None and event.reason is StopReason.TIMEOUT):
             return Decision(record, Effect.NOTHING)
@@ -125,10 +162,9 @@ def _stop(record: RunRecord, event: StopRequested, now: Moment) -> Decision:
     return _settle(stopped, Status.CANCELLED, _cancelled(stopped), now)
 
 
-def _settle(record: RunRecord, status: Status, outcome: Outcome, now: Moment) -> Decision:
+def _settle(record: RunRecord, status: Status, outcome: Outcome, now: float) -> Decision:
     errors = record.errors if status is Status.SUCCESS else (*record.errors, _text(outcome))
-    done = record._replace(status=status, finished=now, ready_at=None, stopping=None, errors=errors)
-    return Decision(done, Effect.SETTLE, outcome)
+    return Decision(_over(record, status, errors, now), Effect.SETTLE, outcome)
 
 
 def _cancelled(record: RunRecord) -> Outcome:

@@ -69,7 +69,13 @@ class Submission(NamedTuple):
     executor: str
     seq: int
     """Number of the submission in this app, in order."""
-    submitted: Moment
+    submitted: float
+    """Monotonic clock, as every instant in a record."""
+    submitted_wall: float
+    """The same instant in seconds since the epoch; the wall clock of all others is reckoned from it.
+
+    A pair of clocks for each instant would be an object more to keep, and for the garbage collector to visit.
+    """
     priority: int = 0
     retry: RetryPolicy = RetryPolicy()
     timeout: float | None = None
@@ -92,9 +98,9 @@ class RunRecord(NamedTuple):
     status: Status = Status.PENDING
     attempt: int = 0
     """How many attempts have begun."""
-    started: Moment | None = None
+    started: float | None = None
     """Begin of the latest attempt."""
-    finished: Moment | None = None
+    finished: float | None = None
     ready_at: float | None = None
     """Monotonic; when a retry is due."""
     worker: str | None = None

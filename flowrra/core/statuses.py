@@ -5,7 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Status(StrEnum):
+class _Word(StrEnum):
+    """Counted and looked up for each change of each run, for which the hash of an enum's member costs too much."""
+
+    __hash__ = str.__hash__
+
+
+class Status(_Word):
     """Where a run stands. Written by :func:`flowrra.core.lifecycle.advance` alone."""
 
     PENDING = "PENDING"
@@ -23,7 +29,7 @@ TERMINAL = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED})
 """The statuses that a run never leaves."""
 
 
-class OutcomeKind(StrEnum):
+class OutcomeKind(_Word):
     """How one attempt ended."""
 
     RETURNED = "returned"
@@ -34,7 +40,7 @@ class OutcomeKind(StrEnum):
     NOT_ENCODABLE = "not encodable"
 
 
-class StopReason(StrEnum):
+class StopReason(_Word):
     """Why the engine asked an executor to stop an attempt."""
 
     CANCEL = "cancel"

@@ -2,56 +2,87 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeGuard
 
 from flowrra.clock import Clock, Timer
 from flowrra.core.ready import Place, ReadyQueue
+from flowrra.core.records import Submission
 from flowrra.core.statuses import Status
-from flowrra.engine.run import Run
-from flowrra.interfaces import Attempt, Executor
+from flowrra.engine.columns import Columns
+from flowrra.engine.run import FromMap, Run
+from flowrra.interfaces import Attempt, Executor, Span, SpanExecutor
 
 EVERYTHING = "*"
-_NOTHING_GIVEN = Place(-sys.maxsize, 0, "")
+
+
+class Waiting:
+    """Runs of a map that wait together, in a row."""
+
+    __slots__ = ("columns", "first", "length")
+
+    def __init__(self, columns: Columns, first: int, length: int) -> None:
+        self.columns, self.first, self.length = columns, first, length
+
+    @property
+    def runs(self) -> list[Run]:
+        """Those that are not over, as objects."""
+        runs = map(self.columns.run, range(self.first, self.first + self.length))
+        return [run for run in runs if not run.record.is_terminal]
+
+
+Item = Run | Waiting
+_NOTHING_GIVEN = (-sys.maxsize, 0)
 
 
 class Dispatch:
     """One ready queue per executor. A run is in its queue, set aside because its task is paused, or in an executor."""
 
-    def __init__(self, executors: Mapping[str, Executor], clock: Clock, active: Mapping[str, Run]) -> None:
+    def __init__(self, executors: Mapping[str, Executor], clock: Clock) -> None:
         self._executors = executors
         self._clock = clock
-        self._active = active
-        self._queues = {name: ReadyQueue() for name in executors}
+        self._queues: dict[str, ReadyQueue[Item]] = {name: ReadyQueue() for name in executors}
         self._alarms: dict[str, tuple[float, Timer]] = {}
         self._paused: set[str] = set()
-        self._set_aside: dict[str, Place] = {}
-        self._entries = itertools.count(1)
+        self._set_aside: dict[Item, Place[Item]] = {}
+        self._entries = 0
         self._serving: set[str] = set()
         self._suspended = 0
         self._worst_given = dict.fromkeys(executors, _NOTHING_GIVEN)
-        """The last place that each executor has ever been given: what waits behind it has nothing to overtake."""
+        """(rank, seq) of the last place that each executor was ever given: what waits behind it overtakes nothing."""
 
     # Coming and going.
 
     def enqueue(self, run: Run, due: float | None) -> None:
         """Put *run* behind its equals that are here by now, ready when the clock reads *due*."""
-        self._place(run, next(self._entries), due)
+        self._entries += 1
+        submission = run.submission
+        self._queues[submission.executor].push(run, submission.priority, self._entries, due)
+
+    def enqueue_columns(self, columns: Columns, due: float | None) -> None:
+        """Put the runs of a map behind their equals, one after the other."""
+        submission = columns.submission
+        columns.seq = self._entries + 1
+        self._entries += len(columns)
+        waiting = Waiting(columns, 0, len(columns))
+        self._queues[submission.executor].push(waiting, submission.priority, columns.seq, due)
 
     def reenter(self, run: Run, seq: int) -> None:
         """Put *run* back to the place that it had."""
-        self._place(run, seq, None)
+        submission = run.submission
+        self._queues[submission.executor].push(run, submission.priority, seq)
 
-    def _place(self, run: Run, seq: int, due: float | None) -> None:
-        submission = run.record.submission
-        self._queues[submission.executor].push(submission.id, submission.priority, seq, due)
+    def reenter_span(self, columns: Columns, span: Span) -> None:
+        """Put runs of a map back to the places that they had."""
+        waiting = Waiting(columns, span.first, span.length)
+        self._queues[columns.submission.executor].push(waiting, span.priority, span.seq)
 
     def discard(self, run: Run) -> None:
-        """Forget *run*, wherever it waits."""
-        self._queues[run.record.submission.executor].discard(run.id)
-        self._set_aside.pop(run.id, None)
+        """Forget *run*, wherever it waits by itself. One that waits in a row is passed over when its turn comes."""
+        self._queues[run.submission.executor].discard(run)
+        self._set_aside.pop(run, None)
 
     def close(self) -> None:
         """Cancel the alarms."""
@@ -83,33 +114,56 @@ class Dispatch:
         self._serving.add(name)
         try:
             executor = self._executors[name]
-            now = self._clock.now().mono
+            now = self._clock.mono() if queue.any_delayed else 0.0
             self._fill(name, now)
-            while (best := self._best(queue, now)) is not None and best < self._worst_given[name]:
+            while (best := self._best(queue, now)) is not None and best[:2] < self._worst_given[name]:
                 executor.recall((-best.rank, best.seq))
                 if executor.room() <= 0:
                     break
                 self._fill(name, now)
         finally:
             self._serving.discard(name)
-        self._set_alarm(name, queue.next_due())
+        if queue.any_delayed or name in self._alarms:
+            self._set_alarm(name, queue.next_due())
 
     def _fill(self, name: str, now: float) -> None:
         executor, queue = self._executors[name], self._queues[name]
-        while executor.room() > 0 and (place := self._best(queue, now)) is not None:
-            queue.pop(now)
-            self._worst_given[name] = max(place, self._worst_given[name])
-            run = self._active[place.run_id]
-            run.attempt = _attempt(run, place)
-            executor.begin(run.attempt)
+        while (room := executor.room()) > 0 and (place := self._best(queue, now)) is not None:
+            queue.take(place)
+            item = place.item
+            if type(item) is Run:
+                self._worst_given[name] = max((place.rank, place.seq), self._worst_given[name])
+                item.attempt = _attempt(item, place.seq)
+                executor.begin(item.attempt)
+            elif isinstance(item, Waiting):
+                self._give_some(name, item, place, room)
 
-    def _best(self, queue: ReadyQueue, now: float) -> Place | None:
+    def _give_some(self, name: str, waiting: Waiting, place: Place[Item], room: int) -> None:
+        """Give as many of a row as there is room for; the others keep their places."""
+        executor, columns, first = self._executors[name], waiting.columns, waiting.first
+        most = columns.givable(first, min(room, waiting.length))
+        given = (most if _takes_spans(executor) else 1) if most else 1
+        self._worst_given[name] = max((place.rank, place.seq + given - 1), self._worst_given[name])
+        waiting.first, waiting.length = first + given, waiting.length - given
+        if waiting.length:
+            # Before anything is given: an executor may report at once, and what is left must be in its place then.
+            self._queues[name].push(waiting, columns.submission.priority, place.seq + given)
+        if not most:
+            return  # the first one was cancelled while it waited
+        if _takes_spans(executor):
+            executor.begin_span(columns.give(first, given))
+            return
+        run = columns.run(first)
+        run.attempt = _attempt(run, place.seq)
+        executor.begin(run.attempt)
+
+    def _best(self, queue: ReadyQueue[Item], now: float) -> Place[Item] | None:
         """The place that goes first, once runs of paused tasks are out of the way."""
         while (place := queue.peek(now)) is not None:
-            if self._active[place.run_id].record.submission.task_name not in self._paused:
+            if not self._paused or _submission(place.item).task_name not in self._paused:
                 return place
-            queue.pop(now)
-            self._set_aside[place.run_id] = place
+            queue.take(place)
+            self._set_aside[place.item] = place
         return None
 
     def _set_alarm(self, name: str, due: float | None) -> None:
@@ -140,11 +194,11 @@ class Dispatch:
             self._paused.clear()
         else:
             self._paused.discard(task_name)
-        for run_id, place in list(self._set_aside.items()):
-            run = self._active[run_id]
-            if run.record.submission.task_name not in self._paused:
-                del self._set_aside[run_id]
-                self.reenter(run, place.seq)
+        for item, place in list(self._set_aside.items()):
+            submission = _submission(item)
+            if submission.task_name not in self._paused:
+                del self._set_aside[item]
+                self._queues[submission.executor].push(item, submission.priority, place.seq)
         self.serve_all()
 
     @property
@@ -152,26 +206,43 @@ class Dispatch:
         """Names of the paused tasks; ``"*"`` if everything is."""
         return sorted(self._paused)
 
-    def held(self) -> list[str]:
+    def held(self) -> list[Run]:
         """Runs that will not begin by themselves now: paused, or delayed. A retry that is not yet due is not held."""
-        waiting = [run_id for queue in self._queues.values() for run_id in queue if self._is_paused(run_id)]
-        delayed = [run_id for queue in self._queues.values() for run_id in queue.delayed()]
-        not_begun = [run_id for run_id in delayed if self._active[run_id].record.status is Status.PENDING]
-        return list(dict.fromkeys([*self._set_aside, *waiting, *not_begun]))
+        waiting = [item for queue in self._queues.values() for item in queue if self._is_paused(item)]
+        delayed = [item for queue in self._queues.values() for item in queue.delayed() if not _has_begun(item)]
+        held: dict[Run, None] = {}
+        for item in (*self._set_aside, *waiting, *delayed):
+            held.update(dict.fromkeys((item,) if isinstance(item, Run) else item.runs))
+        return list(held)
 
-    def _is_paused(self, run_id: str) -> bool:
-        return EVERYTHING in self._paused or self._active[run_id].record.submission.task_name in self._paused
+    def _is_paused(self, item: Item) -> bool:
+        return EVERYTHING in self._paused or _submission(item).task_name in self._paused
 
 
-def _attempt(run: Run, place: Place) -> Attempt:
+def _submission(item: Item) -> Submission:
+    return item.submission if isinstance(item, Run) else item.columns.submission
+
+
+def _has_begun(item: Item) -> bool:
+    return isinstance(item, Run) and item.record.status is not Status.PENDING
+
+
+def _takes_spans(executor: Any) -> TypeGuard[SpanExecutor]:
+    return hasattr(executor, "begin_span")
+
+
+def _attempt(run: Run, seq: int) -> Attempt:
     record = run.record
     submission = record.submission
+    encoded = run.encoded
+    if type(encoded) is FromMap:
+        encoded = encoded.calls[encoded.position]
     return Attempt(
         submission.id,
         record.attempt + 1,
         submission.task_name,
         submission.priority,
-        place.seq,
-        run.encoded,
+        seq,
+        encoded,
         submission.deadline,
     )

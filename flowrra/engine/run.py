@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flowrra.core.records import Outcome, RunRecord
+from flowrra.core.records import Outcome, RunRecord, Submission
 from flowrra.core.statuses import Status
 from flowrra.engine.logs import BoundedLog
 from flowrra.interfaces import Attempt, Stored
-from flowrra.previews import is_cheap, preview_arguments
 
 if TYPE_CHECKING:
     from flowrra.clock import Timer
@@ -32,6 +31,18 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
+def lock_of_runs() -> threading.RLock:
+    """The lock of all runs; :mod:`flowrra.engine.columns` keeps some of them."""
+    return _lock
+
+
+class FromMap(NamedTuple):
+    """Stands for the encoded call of a run of a map until it is needed: most are never needed one by one."""
+
+    calls: Sequence[Any]
+    position: int
+
+
 class Progress(NamedTuple):
     """The latest report of a task. ``total`` is None where the task does not know it."""
 
@@ -49,6 +60,7 @@ class Run:
 
     __slots__ = (
         "__weakref__",
+        "_record",
         "_waiters",
         "arguments",
         "attempt",
@@ -58,14 +70,22 @@ class Run:
         "log",
         "outcome",
         "progress",
-        "record",
         "settled",
         "stop_wanted",
+        "submission",
         "timeout_timer",
     )
 
-    def __init__(self, record: RunRecord, engine: Engine | None, encoded: Any, arguments: object) -> None:
-        self.record = record
+    def __init__(
+        self,
+        submission: Submission,
+        engine: Engine | None,
+        encoded: Any,
+        arguments: object,
+        record: RunRecord | None = None,
+    ) -> None:
+        self.submission = submission
+        self._record = record
         self.engine = engine
         self.encoded = encoded
         self.arguments = arguments
@@ -82,14 +102,24 @@ class Run:
     @classmethod
     def from_stored(cls, stored: Stored) -> Run:
         """A run that is over, as a backend remembers it."""
-        run = cls(stored.record, None, None, stored.arguments)
+        run = cls(stored.record.submission, None, None, stored.arguments, stored.record)
         run.outcome = stored.outcome
         run.settled = True
         return run
 
     @property
     def id(self) -> str:
-        return self.record.submission.id
+        return self.submission.id
+
+    @property
+    def record(self) -> RunRecord:
+        """Where it stands. A hundred thousand runs may wait, so the record of one that has not begun is not kept."""
+        record = self._record
+        return RunRecord(self.submission) if record is None else record
+
+    @record.setter
+    def record(self, record: RunRecord) -> None:
+        self._record = record
 
     @property
     def status(self) -> Status:
@@ -160,21 +190,3 @@ class Run:
             waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
             waiter(self)
-
-
-class Arguments(NamedTuple):
-    """Arguments that are previewed when someone looks: only small immutable ones may be kept for that."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    names: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return preview_arguments(self.args, self.kwargs, self.names)
-
-
-def keep_for_preview(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: tuple[str, ...]) -> Arguments | str:
-    """Keep cheap arguments by reference; describe others now, since their owner may change or want to free them."""
-    if all(map(is_cheap, args)) and all(map(is_cheap, kwargs.values())):
-        return Arguments(args, kwargs, names)
-    return preview_arguments(args, kwargs, names)

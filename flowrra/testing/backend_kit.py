@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from flowrra.core.lifecycle import Ended, Started, StopRequested, advance
-from flowrra.core.records import Moment, Outcome, RetryPolicy, RunRecord, Submission
+from flowrra.core.records import Outcome, RetryPolicy, RunRecord, Submission
 from flowrra.core.statuses import OutcomeKind, Status, StopReason
 from flowrra.failures import outcome_of_exception
 from flowrra.interfaces import ResultBackend, Stored
@@ -19,8 +19,9 @@ from flowrra.interfaces import ResultBackend, Stored
 
 def done(number: int, status: Status = Status.SUCCESS, task_name: str = "f", value: object = 42) -> Stored:
     """A run that is over, as the engine would hand it over."""
-    now = Moment(1000.0 + number, 1_700_000_000.0 + number)
-    submission = Submission(f"1-{number}", task_name, "threads", number, now, retry=replace(RetryPolicy(), delay=2.0))
+    now, wall = 1000.0 + number, 1_700_000_000.0 + number
+    retry = replace(RetryPolicy(), delay=2.0)
+    submission = Submission(f"1-{number}", task_name, "threads", number, now, wall, retry=retry)
     begun = advance(RunRecord(submission), Started("w1"), now).record
     if status is Status.CANCELLED:
         begun = advance(begun, StopRequested(StopReason.CANCEL), now).record

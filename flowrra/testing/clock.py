@@ -31,6 +31,9 @@ class ManualClock:
     def now(self) -> Moment:
         return self._now
 
+    def mono(self) -> float:
+        return self._now.mono
+
     def call_at(self, when: float, call: Callable[[], None]) -> _Due:
         due = _Due(when, next(self._order), call)
         heapq.heappush(self._due, due)

@@ -64,4 +64,4 @@ async def test_the_system_clock_calls_what_is_overdue_soon() -> None:
 
 
 def test_instants_are_aware_and_utc() -> None:
-    assert as_datetime(Moment(0.0, 1_700_000_000.0)) == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+    assert as_datetime(5.0, Moment(3.0, 1_700_000_000.0)) == datetime(2023, 11, 14, 22, 13, 22, tzinfo=UTC)

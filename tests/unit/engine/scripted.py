@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from flowrra.backends.memory import MemoryBackend
-from flowrra.core.records import Outcome, RetryPolicy, RunRecord, Submission
+from flowrra.core.records import Outcome, RetryPolicy, Submission
 from flowrra.core.statuses import OutcomeKind, StopReason
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
 from flowrra.events import Dispatcher
-from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.interfaces import Attempt, AttemptSink, Call, Stored
 from flowrra.testing.clock import ManualClock
 
 VALUE = Outcome(OutcomeKind.RETURNED, 42)
@@ -108,6 +108,13 @@ class ScriptedExecutor:
         self.sink.released(attempt)
 
 
+class LaterBackend(MemoryBackend):
+    """Saves like a backend that has to wait for something."""
+
+    async def save(self, done: Sequence[Stored]) -> None:
+        await super().save(done)
+
+
 class Bench:
     """An engine with one scripted executor and a clock that stands still."""
 
@@ -123,14 +130,15 @@ class Bench:
             task_name,
             "scripted",
             number,
-            now,
+            now.mono,
+            now.wall,
             retry=RetryPolicy(retries, retry_delay),
             not_before=None if delay is None else now.mono + delay,
             deadline=None if deadline is None else now.mono + deadline,
             **options,
         )
-        run = Run(RunRecord(submission), self.engine, None, "")
-        assert self.engine.accept([run])
+        run = Run(submission, self.engine, None, "")
+        assert self.engine.accept(run)
         return run
 
     def attempt(self, run: Run, outcome: Outcome) -> None:
@@ -151,7 +159,7 @@ class Bench:
 @asynccontextmanager
 async def bench(slots: int = 1, prefetch: int = 0) -> AsyncIterator[Bench]:
     executor, clock = ScriptedExecutor(slots, prefetch), ManualClock()
-    engine = Engine({"scripted": executor}, MemoryBackend(), Dispatcher("bench"), clock)
+    engine = Engine({"scripted": executor}, LaterBackend(), Dispatcher("bench"), clock)
     await engine.start()
     try:
         yield Bench(executor, engine, clock)

@@ -439,15 +439,15 @@ async def test_a_stopped_engine_takes_no_runs() -> None:
         run = b.submit()
         b.executor.end(run.id, VALUE)
         await b.engine.stop()
-        assert not b.engine.accept([Run(run.record, b.engine, None, "")])
+        assert not b.engine.accept(Run(run.submission, b.engine, None, ""))
 
 
 async def test_runs_on_their_way_when_the_engine_stops_end_cancelled() -> None:
     async with bench() as b:
         first = b.submit()
         b.executor.end(first.id, VALUE)
-        late = Run(first.record._replace(status=Status.PENDING, finished=None), b.engine, None, "")
-        poster = threading.Thread(target=b.engine.accept, args=([late],))
+        late = Run(first.submission, b.engine, None, "")
+        poster = threading.Thread(target=b.engine.accept, args=(late,))
         poster.start()
         poster.join()
         await b.engine.stop()

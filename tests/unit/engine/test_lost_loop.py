@@ -6,14 +6,13 @@ import asyncio
 
 import pytest
 
-from flowrra.backends.memory import MemoryBackend
 from flowrra.core.statuses import Status, StopReason
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
 from flowrra.errors import AppStopped, TaskCancelled
 from flowrra.events import Dispatcher
 from flowrra.testing.clock import ManualClock
-from tests.unit.engine.scripted import VALUE, Bench, ScriptedExecutor
+from tests.unit.engine.scripted import VALUE, Bench, LaterBackend, ScriptedExecutor
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def lost():  # type: ignore[no-untyped-def]
     executor, clock = ScriptedExecutor(slots=3), ManualClock()
 
     async def start() -> Engine:
-        engine = Engine({"scripted": executor}, MemoryBackend(), Dispatcher("lost"), clock)
+        engine = Engine({"scripted": executor}, LaterBackend(), Dispatcher("lost"), clock)
         await engine.start()
         return engine
 
@@ -86,7 +85,7 @@ def test_what_a_closed_loop_does_not_take_is_not_remembered(lost) -> None:  # ty
     run = in_loop(loop, bench.submit)
     loop.run_until_complete(bench.engine.saver.close())
     loop.close()
-    late = Run(run.record._replace(submission=run.record.submission._replace(id="late")), bench.engine, None, "")
-    assert not bench.engine.accept([late])
+    late = Run(run.submission._replace(id="late"), bench.engine, None, "")
+    assert not bench.engine.accept(late)
     assert bench.engine.find("late") is None
     assert bench.engine.unfinished() == [run]

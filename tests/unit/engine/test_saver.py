@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from flowrra.backends.memory import MemoryBackend
-from flowrra.core.records import Moment, Outcome, RunRecord, Submission
+from flowrra.core.records import Outcome, RunRecord, Submission
 from flowrra.core.statuses import OutcomeKind, Status
 from flowrra.engine import saver as module
 from flowrra.engine.run import Run
@@ -46,8 +46,8 @@ class Bench:
         self.changed.set()
 
     def add(self, number: int) -> Run:
-        record = RunRecord(Submission(f"r{number}", "f", "x", number, Moment(0.0, 0.0)), status=Status.SUCCESS)
-        run = Run(record, None, None, "")
+        record = RunRecord(Submission(f"r{number}", "f", "x", number, 0.0, 0.0), status=Status.SUCCESS)
+        run = Run(record.submission, None, None, "", record)
         run.outcome = Outcome(OutcomeKind.RETURNED, number)
         self.saver.add(run)
         return run
@@ -149,3 +149,14 @@ async def test_a_backend_that_is_back_in_time_gets_everything(bench: Bench) -> N
     bench.backend.down = False
     await bench.until_saved(2)
     assert bench.saver.given_up == 0
+
+
+def test_a_backend_that_never_waits_saves_at_once_and_a_subclass_that_does_is_waited_for() -> None:
+    class Waits(MemoryBackend):
+        async def save(self, done: Sequence[Stored]) -> None:
+            await asyncio.sleep(0)
+            await super().save(done)
+
+    at_once = module.immediate_save(MemoryBackend())
+    assert at_once is not None
+    assert module.immediate_save(Waits()) is None
