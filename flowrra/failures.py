@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import os
+import sys
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 
 from flowrra.core.records import ErrorInfo, Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import TaskCancelled, TaskExit
 
-_ENGINE = f"{Path(__file__).parent}{os.sep}"
+_ENGINE = f"{os.path.dirname(__file__)}{os.sep}"  # noqa: PTH120 - pathlib would be all that loads it in a worker
 _ENDS_THE_PROCESS = (SystemExit, KeyboardInterrupt, GeneratorExit)
-_CANCELLATIONS = (asyncio.CancelledError, concurrent.futures.CancelledError)
+_CANCELLATIONS = ("asyncio.exceptions", "concurrent.futures._base")
+"""Modules of the classes ``CancelledError``. Not imported: an error can be of one only where that is loaded."""
 
 
 def error_info(error: BaseException) -> ErrorInfo:
@@ -34,7 +33,7 @@ def outcome_of_exception(task_name: str, run_id: str, error: BaseException) -> O
     of whoever waits. A cancellation that nobody asked us for is the task's own way to say that it was cancelled.
     """
     info = error_info(error)
-    if isinstance(error, _CANCELLATIONS):
+    if _is_cancellation(error):
         cancelled = TaskCancelled(task_name, run_id, "its own code raised CancelledError")
         return Outcome(OutcomeKind.CANCELLED, exception=cancelled, error=info)
     if isinstance(error, _ENDS_THE_PROCESS):
@@ -42,6 +41,11 @@ def outcome_of_exception(task_name: str, run_id: str, error: BaseException) -> O
         leaving.__cause__ = error
         return Outcome(OutcomeKind.RAISED, exception=leaving, error=error_info(leaving))
     return Outcome(OutcomeKind.RAISED, exception=error, error=info)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    loaded = [sys.modules[name] for name in _CANCELLATIONS if name in sys.modules]
+    return any(isinstance(error, module.CancelledError) for module in loaded)
 
 
 def safe_str(error: BaseException) -> str:

@@ -20,6 +20,8 @@ class Call(NamedTuple):
     kwargs: Mapping[str, Any]
     parameters: tuple[str, ...] = ()
     """Names of the function's parameters."""
+    memory_limit: int | None = None
+    """Bytes of private memory that a run may use; for executors whose runs have processes of their own."""
 
     def __str__(self) -> str:
         return preview_arguments(self.args, self.kwargs, self.parameters)

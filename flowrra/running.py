@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from flowrra.errors import FlowrraError
 
@@ -55,8 +54,7 @@ class ThinnedReport:
             self._pass_on(*last)
 
 
-@dataclass(frozen=True, slots=True)
-class RunContext:
+class RunContext(NamedTuple):
     """The run whose function is executing."""
 
     id: str
@@ -65,8 +63,8 @@ class RunContext:
     task_name: str
     deadline: float | None
     """``time.monotonic()`` by which the run has to be done, or None."""
-    report: Report = field(repr=False)
-    set_waiting: Callable[[bool], object] | None = field(default=None, repr=False)
+    report: Report
+    set_waiting: Callable[[bool], object] | None = None
     """Tells the executor that the run waits for another one, or goes on; None where its slot stays its own."""
 
 

@@ -104,6 +104,8 @@ class AioExecutor(InProcess[_Coroutine]):
         entry.task = None
         if entry.report is not None:
             entry.report.finish()
+        # The task's context leads back to the entry: without this every run would be left to the garbage collector.
+        entry.task = None
         self._tell_end(entry, outcome)
 
     def _tell_end(self, entry: _Coroutine, outcome: Outcome) -> None:

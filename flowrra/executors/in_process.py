@@ -90,6 +90,8 @@ class InProcess(Generic[E]):
 
     def _over(self, entry: E, outcome: Outcome, at: float | None = None) -> None:
         attempt = entry.attempt
+        # They lead back to the entry; what the user's code has kept of them goes on to work.
+        entry.context = entry.report = None
         if self._entries.pop((attempt.run_id, attempt.number), None) is None:
             return
         self._waiting -= bool(entry.waits)

@@ -120,8 +120,8 @@ class Pool:
 
 
 @asynccontextmanager
-async def pool(workers: int = 2) -> AsyncIterator[Pool]:
-    executor, sink = CpuExecutor(workers), RecordingSink()
+async def pool(workers: int = 2, **settings: Any) -> AsyncIterator[Pool]:
+    executor, sink = CpuExecutor(workers, **settings), RecordingSink()
     await executor.start(sink)
     try:
         yield Pool(executor, sink)

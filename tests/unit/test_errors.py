@@ -30,6 +30,8 @@ EXAMPLES: dict[type[Exception], tuple[tuple[Any, ...], dict[str, Any]]] = {
     errors.TaskCancelled: (("f", "1-1", "the block raised"), {}),
     errors.TaskExit: (("f", "1-1", "SystemExit(3)"), {}),
     errors.WorkerLost: (("f", "1-1"), {"pid": 7, "exit_code": -11, "attempt": 2, "stderr_tail": "boom"}),
+    errors.InitializerFailed: (("f", "OSError: no database"), {}),
+    errors.MemoryLimitExceeded: (("f", "1-1"), {"limit": 150, "peak": 400, "attempt": 2}),
     errors.NotEncodable: (("f", "args[0]['db']", "a lock", "cannot pickle"), {}),
     errors.NotDecodable: (("f", "args[0]['db']", "a lock", "no module"), {}),
     errors.HandleNotAllowed: (("f", "args[0]"), {}),

@@ -9,8 +9,7 @@ from flowrra.core.records import ErrorInfo, Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import RemoteError, RemoteTraceback
 from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, Payload, build, load, plain_pickle
-from flowrra.pool.encoding.pickler import cloud_pickle
-from flowrra.pool.encoding.values import kind_of
+from flowrra.pool.encoding.values import cloud_pickle, kind_of
 
 _LONGEST_CHAIN = 8
 _OWN = frozenset({"builtins", "flowrra.errors"})

@@ -40,6 +40,8 @@ class Tally:
     """
 
     _LAYOUT = struct.Struct("<QQ")
+    _RUN = struct.Struct("<QQ")
+    _RUN_AT = 64
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
@@ -63,6 +65,15 @@ class Tally:
         turn, total = self._LAYOUT.unpack_from(self._page)
         return turn, total
 
+    def set_run(self, number: int, memory_limit: int) -> None:
+        """The worker executes run *number*, 0: none. Written by the worker, read by the zygote."""
+        self._RUN.pack_into(self._page, self._RUN_AT, number, memory_limit)
+
+    def run(self) -> tuple[int, int]:
+        """(number, memory limit) of the run that is executing; one may be that of the run before."""
+        number, memory_limit = self._RUN.unpack_from(self._page, self._RUN_AT)
+        return number, memory_limit
+
     def close(self) -> None:
         self._page.close()
 
@@ -79,6 +90,10 @@ class OutputEnd:
         """A run may close its own or put something else in their place."""
         self._streams = (sys.stdout, sys.stderr)
         self._inodes = (os.fstat(1).st_ino, os.fstat(2).st_ino)
+
+    def begin_run(self, number: int, memory_limit: int) -> None:
+        """Let the zygote know what executes from now on; 0: nothing."""
+        self._tally.set_run(number, memory_limit)
 
     def close_run(self, number: int) -> bool:
         """Flush everything and, if run *number* wrote something or may have, mark the end of it; returns whether."""
@@ -221,6 +236,10 @@ class OutputReader:
         if data:
             self._streams[self.fds[fd]].feed(data)
         return bool(data)
+
+    def run(self) -> tuple[int, int]:
+        """(number, memory limit) of what the worker executes now; (0, 0): nothing."""
+        return self._tally.run()
 
     def fresh(self) -> Iterator[tuple[int, bytes]]:
         """(stream, data) to show of the run that is under way."""
