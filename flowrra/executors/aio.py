@@ -100,8 +100,6 @@ class AioExecutor(InProcess[_Coroutine]):
             outcome = Outcome(OutcomeKind.RETURNED, await call.function(*call.args, **call.kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome; it must not end the loop
             outcome = outcome_of_exception(attempt.task_name, attempt.run_id, error)
-        # The task's context leads to the entry: without this each run would leave a cycle to the garbage collector.
-        entry.task = None
         if entry.report is not None:
             entry.report.finish()
         # The task's context leads back to the entry: without this every run would be left to the garbage collector.
