@@ -95,6 +95,9 @@ class InProcess(Generic[E]):
         if self._entries.pop((attempt.run_id, attempt.number), None) is None:
             return
         self._waiting -= bool(entry.waits)
+        if entry.context is not None:
+            # It leads back to the entry: the arguments must not wait for the garbage collector.
+            entry.attempt = attempt._replace(encoded=None)
         if entry.answered:
             self._sink.released(attempt)
         else:
