@@ -34,8 +34,6 @@ class Holdings(NamedTuple):
     """Of all its processes."""
     memory_files: int
     """Anonymous files in memory that this process or the pool's hold open."""
-    named_memory: tuple[str, ...]
-    """In /dev/shm."""
 
 
 def holdings(app: Flowrra) -> Holdings | None:
@@ -66,7 +64,6 @@ def holdings(app: Flowrra) -> Holdings | None:
         descriptors=len(own),
         descriptors_of_the_pool=sum(map(len, of_the_pool.values())),
         memory_files=sum("/memfd:" in target for targets in (own, *of_the_pool.values()) for target in targets),
-        named_memory=tuple(sorted(os.listdir("/dev/shm"))),
     )
 
 
@@ -96,6 +93,18 @@ def is_alive(pid: int) -> bool:
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def private_memory(pid: int) -> int:
+    """Bytes that are its own, swapped or not: what it shares with others or could read again is not counted."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return sum(int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "VmSwap"))
+
+
+def memory_of(app: Flowrra) -> tuple[int, int]:
+    """(this process's, that of the process which forks the workers); an app at rest has one."""
+    worker = facts(app)["pids"][0]
+    return private_memory(os.getpid()), private_memory(psutil.Process(worker).ppid())
 
 
 def _is_below(process: psutil.Process, forkers: set[int]) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from flowrra import Flowrra, NotEncodable, RemoteError, RemoteTraceback, Status, TaskHandle, WorkerLost
+from flowrra.testing import leaks
 from tests.faults import acts, at_rest, behaviours
 from tests.faults.repeats import repeated
 from tests.faults.victims import work
@@ -73,10 +74,12 @@ LEAVING = [
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[Flowrra]:
+    before = leaks.resources()
     with Flowrra("behaviours", cpu_workers=1) as running:
         # What is started when it is first needed is there before anything is counted.
         running.task(cpu_bound=True, name="rebuilt here")(acts.return_something_of_a_class).submit().result(30)
         yield running
+    assert leaks.left_behind(before) == []
 
 
 def submit(app: Flowrra, function: Callable[..., Any], *args: Any) -> TaskHandle[Any]:

@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from flowrra import Flowrra, NotDecodable, NotEncodable, Status, TaskExit, TaskHandle, TaskTimeout, WorkerLost
+from flowrra import (
+    Flowrra,
+    NotDecodable,
+    NotEncodable,
+    Status,
+    TaskCancelled,
+    TaskExit,
+    TaskHandle,
+    TaskTimeout,
+    WorkerLost,
+)
+from flowrra.testing import leaks
 from tests.faults import acts, at_rest
 from tests.faults.acts import Act
 from tests.faults.repeats import repeated
@@ -102,11 +113,13 @@ CALLS: dict[str, Callable[[Act], tuple[Callable[..., Any], tuple[Any, ...]]]] = 
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[Flowrra]:
+    before = leaks.resources()
     with Flowrra("faults", cpu_workers=WORKERS) as running:
         # What is started when it is first needed is there before anything is counted.
         running.task(cpu_bound=True, name="warm up")(work).map(range(4)).result(timeout=30)
         running.task(cpu_bound=True, name="rebuilt here")(acts.return_something_of_a_class).submit().result(30)
         yield running
+    assert leaks.left_behind(before) == []
 
 
 @repeated
@@ -184,3 +197,22 @@ def assert_nothing_is_left(app: Flowrra, before: at_rest.Holdings) -> None:
         lambda: at_rest.settled(app, AT_REST) == before,
         lambda: f"left behind: {at_rest.settled(app, AT_REST)}, where there was {before}",
     )
+
+
+@pytest.mark.may_leak("the app serves all rows")
+def test_a_result_that_is_never_rebuilt_holds_up_no_other_that_has_to_be(app: Flowrra) -> None:
+    acts.go_on.clear()
+    before = at_rest.settled(app, AT_REST)
+    stuck = app.task(cpu_bound=True, name="stuck")(acts.return_something_that_acts_when_rebuilt)
+    made = app.task(cpu_bound=True, name="made")(acts.return_something_of_a_class)
+    first, cancelled, others = stuck.submit(acts.wait_to_be_let_go), stuck.submit(acts.wait_to_be_let_go), []
+    try:
+        others = [made.submit() for _ in range(5)]
+        assert [str(handle.result(DEADLINE)) for handle in others] == ["anywhere"] * 5
+        assert cancelled.cancel()
+        assert isinstance(cancelled.exception(DEADLINE), TaskCancelled)
+        assert not first.done()
+    finally:
+        acts.go_on.set()
+    assert first.result(DEADLINE) == "late"
+    assert_nothing_is_left(app, before)
