@@ -41,6 +41,9 @@ class Attempt(NamedTuple):
     """What this executor's :meth:`Executor.encode` returned for the call."""
     deadline: float | None = None
     """Monotonic clock; for ``current_run()``. The engine enforces it."""
+    seed: int | str = 0
+    """With *position*: what the run draws from, in each of its attempts; see :class:`flowrra.core.seeds.Source`."""
+    position: int = 0
 
 
 class Span(NamedTuple):
@@ -63,6 +66,8 @@ class Span(NamedTuple):
     number: int
     """Run ids are ``prefix-number``, *number* being that of the batch's first run plus the position."""
     deadline: float | None = None
+    seed: int | str = 0
+    """What its runs draw from, with their positions."""
 
     def run_id(self, position: int) -> str:
         return f"{self.prefix}-{self.number + position}"
@@ -77,6 +82,8 @@ class Span(NamedTuple):
             self.seq + position - self.first,
             self.encoded[position],
             self.deadline,
+            self.seed,
+            position,
         )
 
     def part(self, first: int, length: int) -> Span:

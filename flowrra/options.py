@@ -35,11 +35,12 @@ class TaskOptions(TypedDict, total=False):
 
 
 class SubmitOptions(TaskOptions, total=False):
-    """Options of one submission: those of the task, and when it may start and must be done."""
+    """Options of one submission: those of the task, when it may start and must be done, what it draws from."""
 
     delay: float
     not_before: datetime
     deadline: float | datetime | None
+    seed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class Options:
     delay: float = 0.0
     not_before: datetime | None = None
     deadline: float | datetime | None = None
+    seed: int | None = None
+    """What the runs' random numbers come from; None: a seed of their own, which ``info()`` tells."""
 
     def updated(self, changes: Mapping[str, Any]) -> Options:
         """Return a copy with *changes*. Raises ``UnknownOption`` and ``InvalidOption``."""
@@ -215,6 +218,10 @@ def _instant(name: str, value: object) -> datetime:
     return value.astimezone(UTC)
 
 
+def _count_or_none(name: str, value: object) -> int | None:
+    return None if value is None else check_count(name, value)
+
+
 def _instant_or_none(name: str, value: object) -> datetime | None:
     return None if value is None else _instant(name, value)
 
@@ -244,5 +251,6 @@ _CHECKS = {
     "delay": _seconds,
     "not_before": _instant_or_none,
     "deadline": _deadline,
+    "seed": _count_or_none,
 }
 _NAMES = frozenset(field.name for field in fields(Options))

@@ -144,6 +144,7 @@ class Submitter:
             batch_id,
             position,
             None if host is None else host.owner(),
+            options.seed,
         )
 
 

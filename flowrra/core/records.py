@@ -87,6 +87,8 @@ class Submission(NamedTuple):
     """Its place in its batch, from 0."""
     owner: str | None = None
     """The cell execution that submitted it, as the host names it."""
+    seed: int | None = None
+    """As given by the user; None: one is derived from the id, see :mod:`flowrra.core.seeds`."""
 
 
 class RunRecord(NamedTuple):

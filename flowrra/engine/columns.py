@@ -271,6 +271,7 @@ class Columns:
             self._prefix,
             self._number,
             submission.deadline,
+            self.id if submission.seed is None else submission.seed,
         )
 
     def take_back(self, first: int, length: int) -> None:

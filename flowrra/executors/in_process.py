@@ -10,6 +10,7 @@ from threading import RLock
 from typing import Any, Generic, TypeVar
 
 from flowrra.core.records import Outcome
+from flowrra.core.seeds import Source
 from flowrra.interfaces import Attempt, AttemptSink, Call
 from flowrra.loops import LoopInbox
 from flowrra.running import RunContext, ThinnedReport, become
@@ -116,7 +117,13 @@ class InProcess(Generic[E]):
                 entry.report = ThinnedReport(partial(self._engine.post, self._sink.progressed, attempt.run_id))
                 waiting = partial(self._engine.post, self._set_waiting, entry)
                 entry.context = RunContext(
-                    attempt.run_id, attempt.number, attempt.task_name, attempt.deadline, entry.report, waiting
+                    attempt.run_id,
+                    attempt.number,
+                    attempt.task_name,
+                    attempt.deadline,
+                    entry.report,
+                    waiting,
+                    Source(attempt.seed, attempt.position),
                 )
             return entry.context
 

@@ -205,4 +205,6 @@ def _header(number: int, attempt: Attempt, call: EncodedCall) -> RunHeader:
         call.arguments.head,
         call.arguments.table,
         call.memory_limit,
+        attempt.seed,
+        attempt.position,
     )

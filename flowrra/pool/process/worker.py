@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from flowrra.core.records import Outcome
+from flowrra.core.seeds import Source
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import FlowrraError, InitializerFailed, NotDecodable
 from flowrra.failures import error_info, outcome_of_exception, safe_str
@@ -28,6 +29,7 @@ from flowrra.pool.encoding.payloads import Payload, arrived, load
 from flowrra.pool.encoding.received_classes import received_classes
 from flowrra.pool.encoding.surroundings import settle
 from flowrra.pool.encoding.values import encode_value, refusal
+from flowrra.pool.process.draws import draws
 from flowrra.pool.process.memory import private_memory
 from flowrra.pool.process.output import OutputEnd
 from flowrra.pool.process.state import ProcessState
@@ -226,8 +228,12 @@ class Worker:
         return answer, payload.segment.descriptor() if payload.segment is not None else None
 
     def _call(self, header: RunHeader, fd: int | None, report: ThinnedReport) -> Payload:
+        source = Source(header.seed, header.position)
+        # Before the function is loaded: it may have captured a method of a shared generator, and gets the one of now.
+        draws.begin(source)
         function, args, kwargs = self._load(header, fd)
-        with entered(RunContext(header.run_id, header.attempt, header.task_name, header.deadline, report)):
+        name, deadline = header.task_name, header.deadline
+        with entered(RunContext(header.run_id, header.attempt, name, deadline, report, source=source)):
             value = function(*args, **kwargs)
         if isinstance(value, types.CoroutineType):
             value.close()

@@ -123,6 +123,9 @@ class RunHeader(NamedTuple):
     table: Table
     memory_limit: int
     """Bytes; 0: none."""
+    seed: int | str
+    """With *position*: what it draws from."""
+    position: int
 
 
 class Stop(NamedTuple):
