@@ -8,7 +8,7 @@ import sys
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import FlowrraError, MemoryLimitExceeded, NotDecodable, TaskCancelled, WorkerLost, WorkerStartFailed
-from flowrra.failures import error_info
+from flowrra.failures import error_info, safe_str
 from flowrra.interfaces import Attempt
 from flowrra.pool.encoding.failures import decode_failure
 from flowrra.pool.encoding.payloads import BUILTIN, PLAIN, arrived, load
@@ -60,7 +60,7 @@ def decoded(attempt: Attempt, answer: Answer, fd: int | None) -> Outcome:
             return Outcome(kind, value=load(answer.head, parts), size=size)
         return decode_failure(kind, answer.head, parts)._replace(size=size)
     except BaseException as error:  # noqa: BLE001 - the user's __setstate__ may raise anything, on a thread of ours
-        refused = NotDecodable(attempt.task_name, "the result", type(error).__name__, str(error))
+        refused = NotDecodable(attempt.task_name, "the result", type(error).__name__, safe_str(error))
         refused.__cause__ = error if isinstance(error, Exception) else None
         return _failure(OutcomeKind.NOT_ENCODABLE, refused)
     finally:

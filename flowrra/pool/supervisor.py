@@ -116,6 +116,8 @@ class Supervisor:
         number = self._numbers.get((attempt.run_id, attempt.number))
         if number is not None:
             self._carry_out(self._roster.stop(number))
+        else:
+            self._endings.stop(attempt)
 
     def resize(self, slots: int) -> None:
         """Have *slots* workers from now on; those that are too many finish what they execute."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowrra.errors import FlowrraError, HandleNotAllowed, NotEncodable
+from flowrra.failures import safe_str
 from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build, plain_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
 
@@ -101,4 +102,4 @@ def _type_name(value: Any) -> str:
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {safe_str(error)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import io
 import mmap
 import os
 import re
@@ -22,8 +23,8 @@ from flowrra.pool.native import flush_c_streams
 
 HEAD = TAIL = 64 * 1024
 """Bytes kept of the beginning and of the end of a run's output, for each stream."""
-LAST_WORDS = 4096
-"""Bytes of stderr that a lost worker's error shows."""
+LAST_WORDS = 16 * 1024
+"""Bytes of stderr that a lost worker's error keeps; the stack that a crash leaves takes up to a hundred lines."""
 _DIGITS = 16
 
 
@@ -134,7 +135,10 @@ class OutputEnd:
         for fd, pipe in zip((1, 2), self._pipes, strict=True):
             os.dup2(pipe, fd)
         if not all(map(_flush, self._streams)):
-            self._streams = (_text_stream(1, "strict"), _text_stream(2, "backslashreplace"))
+            self._streams = (
+                _text_stream(1, "<stdout>", "strict"),
+                _text_stream(2, "<stderr>", "backslashreplace"),
+            )
         sys.stdout, sys.stderr = self._streams
 
 
@@ -147,8 +151,10 @@ def _flush(stream: TextIO) -> bool:
     return True
 
 
-def _text_stream(fd: int, errors: str) -> TextIO:
-    return open(fd, "w", buffering=1, encoding="utf-8", errors=errors, closefd=False)
+def _text_stream(fd: int, name: str, errors: str) -> TextIO:
+    raw = io.FileIO(fd, "w", closefd=False)
+    raw.name = name  # as the interpreter does it for its own
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors=errors, line_buffering=True)
 
 
 class RunOutput:

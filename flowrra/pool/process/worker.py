@@ -30,6 +30,7 @@ from flowrra.pool.encoding.surroundings import settle
 from flowrra.pool.encoding.values import encode_value, refusal
 from flowrra.pool.process.memory import private_memory
 from flowrra.pool.process.output import OutputEnd
+from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
 from flowrra.pool.transport.messages import (
     Answer,
@@ -93,6 +94,7 @@ class Worker:
         self._since = self._looked = time.monotonic()
         self._memory = private_memory("self")
         signal.signal(signal.SIGUSR1, self._on_stop)
+        self._state = ProcessState()
 
     def serve(self) -> NoReturn:
         """Run until the engine closes the queue. Never returns: nothing of the zygote's own stack may run here."""
@@ -239,6 +241,7 @@ class Worker:
             raise UnfitError(refusal(header.task_name, error, {"the result": value})) from error
 
     def _load(self, header: RunHeader, fd: int | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        self._state.restore()
         settle(self._shelf.surroundings[header.surroundings])
         if self._initializer:
             self._initialize(header.task_name)
@@ -305,11 +308,11 @@ def _naming(task: str, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UnfitError(NotDecodable(task, what, type(error).__name__, str(error))) from error
+        raise UnfitError(NotDecodable(task, what, type(error).__name__, safe_str(error))) from error
 
 
 def _outcome(header: RunHeader, error: BaseException) -> Outcome:
-    if isinstance(error, UnfitError):
+    if type(error) is UnfitError:
         error.reason.__cause__ = error.__cause__
         return Outcome(OutcomeKind.NOT_ENCODABLE, exception=error.reason, error=error_info(error.reason))
     return outcome_of_exception(header.task_name, header.run_id, error)
