@@ -70,6 +70,7 @@ def hang_in_native_code() -> None:
     """Hold on to the interpreter, so that no signal handler of Python ever runs."""
     import ctypes
 
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # else it would end the sleep, if nothing else
     ctypes.PyDLL(None).sleep(600)
 
 
@@ -77,6 +78,10 @@ def wait_to_be_let_go() -> str:
     """In the process of the tests, where nothing can be ended by force."""
     go_on.wait(60)
     return "late"
+
+
+LARGE = bytes(100_000)
+"""Fits into no message."""
 
 
 class ActsWhenRebuilt:
@@ -105,7 +110,7 @@ def function_that_acts_when_loaded(act: Act) -> Callable[[], Any]:
     return lambda: rigged
 
 
-def take(_: object) -> str:
+def take(*_: object) -> str:
     return "taken"
 
 

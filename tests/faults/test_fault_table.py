@@ -104,7 +104,7 @@ TABLE = [
 CALLS: dict[str, Callable[[Act], tuple[Callable[..., Any], tuple[Any, ...]]]] = {
     SENDING: lambda act: (acts.take, (acts.ActsWhenPickled(act),)),
     LOADING: lambda act: (acts.function_that_acts_when_loaded(act), ()),
-    ARGUMENTS: lambda act: (acts.take, (acts.ActsWhenRebuilt(act),)),
+    ARGUMENTS: lambda act: (acts.take, (acts.LARGE, acts.ActsWhenRebuilt(act))),
     RUNNING: lambda act: (acts.do, (act,)),
     RESULT: lambda act: (acts.return_something_that_acts_when_pickled, (act,)),
     ARRIVING: lambda act: (acts.return_something_that_acts_when_rebuilt, (act,)),
@@ -118,6 +118,7 @@ def app() -> Iterator[Flowrra]:
         # What is started when it is first needed is there before anything is counted.
         running.task(cpu_bound=True, name="warm up")(work).map(range(4)).result(timeout=30)
         running.task(cpu_bound=True, name="rebuilt here")(acts.return_something_of_a_class).submit().result(30)
+        running.task(cpu_bound=True, name="large")(acts.take).map([acts.LARGE] * 4).result(timeout=30)
         yield running
     assert leaks.left_behind(before) == []
 

@@ -35,7 +35,7 @@ KEPT_RUNS, KEPT_BYTES = 1000, 32 << 20
 """What the backend keeps: little, so that nothing may grow any more once it is full."""
 WARM_UP = 4 * KEPT_RUNS
 """Runs after which caches and pools have their size."""
-MAY_GROW = 40 << 20
+MAY_GROW = 16 << 20
 """Bytes of private memory: what the allocator makes of the ups and downs."""
 
 
