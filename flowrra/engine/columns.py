@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from flowrra.core import lifecycle
 from flowrra.core.lifecycle import Ended, Started, advance
-from flowrra.core.records import Outcome, RunRecord, Submission
+from flowrra.core.records import Outcome, RunRecord, Submission, number_in
 from flowrra.core.statuses import OutcomeKind, Status
 from flowrra.engine.run import FromMap, Run, lock_of_runs
 from flowrra.interfaces import Attempt, Span, Stored, StoredSpan
@@ -36,6 +36,15 @@ class Stretch(NamedTuple):
 
     def stored(self) -> StoredStretch:
         return StoredStretch(self.columns, self.first, self.length)
+
+
+class Returned(NamedTuple):
+    """A run that counts for itself and has returned with its neighbours; instants by the monotonic clock."""
+
+    run: Run
+    value: Any
+    began: float
+    ended: float
 
 
 class Columns:
@@ -116,10 +125,10 @@ class Columns:
 
     def position_of(self, run_id: str) -> int | None:
         """Where the run of that id is; None if it is not one of these."""
-        prefix, _, number = run_id.rpartition("-")
-        if prefix != self._prefix or not number.isdecimal() or int(number) not in self.numbers:
+        number = number_in(run_id)
+        if number is None or number not in self.numbers or run_id != self.run_id(number - self._number):
             return None
-        return int(number) - self._number
+        return number - self._number
 
     # Single runs, from any thread.
 
@@ -206,7 +215,8 @@ class Columns:
             counts[Status.SUCCESS] = self._settled[chosen].count(1)
             over = self._done[chosen].count(1)
             own = [run for position, run in self._runs.items() if position in positions]
-            own_over = [run for run in own if run.settled]
+            # Not run.settled, which follows a moment later: what is taken off is what was counted.
+            own_over = [run for run in own if self._settled[run.submission.position or 0]]
             in_columns = sum(1 for run in own if self._done[run.submission.position or 0])
         counts[Status.SUCCESS] -= len(own_over)
         # Those that have returned and are not saved yet still pass for running.
@@ -243,13 +253,21 @@ class Columns:
     # On the engine's thread.
 
     def givable(self, first: int, length: int) -> int:
-        """How many runs from *first* on can be given to an executor together: none before has ended meanwhile."""
+        """How many runs from *first* on can be given to an executor together: none of them has ended meanwhile."""
         stop = first + length
         own = self._own.find(1, first, stop)
         while own >= 0:
             if self._runs[own].record.is_terminal:
                 return own - first
             own = self._own.find(1, own + 1, stop)
+        return length
+
+    def ended(self, first: int, length: int) -> int:
+        """How many runs from *first* on have ended while they waited."""
+        stop = first + length
+        for position in range(first, stop):
+            if not self._own[position] or not self._runs[position].record.is_terminal:
+                return position - first
         return length
 
     def give(self, first: int, length: int) -> Span:
@@ -283,24 +301,32 @@ class Columns:
 
     def succeed(
         self, first: int, values: Sequence[Any], starts: Sequence[float], end: float, worker: str | None
-    ) -> tuple[list[Stretch], list[Run]]:
-        """Note what runs have returned. Returns those kept here, and the runs that count for themselves."""
-        length = len(values)
-        stop = first + length
-        begun = array("d", starts)
-        with lock_of_runs():
-            own = self._own_in(first, length)
-            for at, size in _between(first, stop, own):
-                lifecycle.succeed(self._done, at, size)
-            self._values[first:stop] = values
-            self._starts[first:stop] = begun
-            self._ends[first:stop] = begun[1:] + array("d", (end,))
-            self._workers[first:stop] = array("H", (self._index_of(worker),)) * length
-            return [Stretch(self, *part) for part in _between(first, stop, own)], [self._runs[each] for each in own]
+    ) -> tuple[list[Stretch], list[Returned]]:
+        """Note what runs have returned. Returns those kept here, and those that count for themselves.
 
-    def times(self, position: int) -> tuple[float, float]:
-        """When the run that has returned began and ended (monotonic clock)."""
-        return self._starts[position], self._ends[position]
+        What is said of runs that no executor has, because they are over or were taken back, is dropped.
+        """
+        stop = first + len(values)
+        begun = array("d", starts)
+        ended = begun[1:]
+        ended.append(end)
+        with lock_of_runs():
+            own = holes = self._own_in(first, len(values))
+            if self._given.find(0, first, stop) >= 0:
+                holes = [each for each in range(first, stop) if self._own[each] or not self._given[each]]
+            parts = _between(first, stop, holes)
+            for at, size in parts:
+                here, there = slice(at, at + size), slice(at - first, at - first + size)
+                lifecycle.succeed(self._done, at, size)
+                self._given[here] = bytes(size)
+                self._values[here] = values[there]
+                self._starts[here], self._ends[here] = begun[there], ended[there]
+                self._workers[here] = array("H", (self._index_of(worker),)) * size
+            returned = [
+                Returned(self._runs[each], values[each - first], begun[each - first], ended[each - first])
+                for each in own
+            ]
+            return [Stretch(self, *part) for part in parts], returned
 
     def settle(self, first: int, length: int) -> None:
         """Make values visible that are saved now, and tell who listens."""
@@ -314,10 +340,12 @@ class Columns:
             listener(first, length)
 
     def settle_own(self, run: Run) -> None:
-        """Do the same for a run that counts for itself."""
+        """Do the same for a run that counts for itself; twice is as good as once."""
         position = run.submission.position
         assert position is not None, "it belongs to a batch"
         with lock_of_runs():
+            if self._settled[position]:
+                return
             self._settled[position] = 1
             if run.exception is not None:
                 self._failed.append(position)
@@ -330,9 +358,11 @@ class Columns:
 
     def _count_down(self, length: int) -> tuple[Listener, ...]:
         self.left -= length
+        listeners = self._listeners
         if not self.left:
             self.encoded = None
-        return self._listeners
+            self._listeners = ()
+        return listeners
 
     def _own_in(self, first: int, length: int) -> list[int]:
         found, stop = [], first + length
@@ -372,11 +402,11 @@ class Maps:
 
     def find(self, run_id: str) -> Run | None:
         """The run, if it belongs to one of them and is not over."""
-        number = run_id.rpartition("-")[2]
-        if not self._by_id or not number.isdecimal():
+        number = number_in(run_id) if self._by_id else None
+        if number is None:
             return None
         with lock_of_runs():
-            index = bisect_right(self._numbers, int(number)) - 1
+            index = bisect_right(self._numbers, number) - 1
             columns = self._in_order[index] if index >= 0 else None
         position = None if columns is None else columns.position_of(run_id)
         if columns is None or position is None or columns.is_settled(position):

@@ -18,7 +18,7 @@ from flowrra.clock import Clock, Timer
 from flowrra.core.lifecycle import Effect, Ended, Event, Started, StopRequested, advance
 from flowrra.core.records import Outcome, RunRecord
 from flowrra.core.statuses import OutcomeKind, Status, StopReason
-from flowrra.engine.columns import Columns, Maps, Stretch
+from flowrra.engine.columns import Columns, Maps, Returned, Stretch
 from flowrra.engine.dispatch import Dispatch
 from flowrra.engine.logs import BoundedLog
 from flowrra.engine.run import Progress, Run
@@ -166,6 +166,8 @@ class Engine:
         if self._stopping:
             self._turn_away(columns.unfinished())
             self._maps.remove(columns)
+            # The last run that was waited for may have ended while this map was known.
+            self._note_idle()
             return
         self._idle.clear()
         submission = columns.submission
@@ -246,13 +248,13 @@ class Engine:
     ) -> None:
         columns = self._maps.get(span.batch_id)
         if columns is not None:
-            stretches, runs = columns.succeed(first, values, starts, end, worker)
+            stretches, own = columns.succeed(first, values, starts, end, worker)
             for stretch in stretches:
                 self.counts[Status.PENDING] -= stretch.length
                 self.counts[Status.SUCCESS] += stretch.length
                 self.saver.add(stretch)
-            for run in runs:
-                self._own_has_returned(columns, run, values, first, worker)
+            for returned in own:
+                self._own_has_returned(returned, worker)
             self._dispatch.serve(columns.submission.executor)
         else:
             self._dispatch.serve_all()
@@ -264,19 +266,15 @@ class Engine:
             self._dispatch.reenter_span(columns, span)
         self._dispatch.serve_all()
 
-    def _own_has_returned(
-        self, columns: Columns, run: Run, values: Sequence[Any], first: int, worker: str | None
-    ) -> None:
-        """A run that is an object of its own has returned with its neighbours."""
-        position = run.submission.position
-        assert position is not None, "it belongs to a batch"
-        if run.attempt is None or run.record.is_terminal:
+    def _own_has_returned(self, returned: Returned, worker: str | None) -> None:
+        run, value, began, ended = returned
+        # Over, taken back, or by itself on another attempt: the report is late.
+        if run.attempt is None or run.attempt.number != 1 or run.record.is_terminal:
             return
-        began, ended = columns.times(position)
         if run.record.status is Status.PENDING:
             self._start(run, worker, began)
         run.attempt = None
-        self._apply(run, Ended(Outcome(OutcomeKind.RETURNED, values[position - first]), 0.0), ended)
+        self._apply(run, Ended(Outcome(OutcomeKind.RETURNED, value), self._random.random()), ended)
 
     def released(self, attempt: Attempt) -> None:
         log.engine.info("an abandoned attempt of run %s (%s) has ended at last", attempt.run_id, attempt.task_name)
@@ -363,6 +361,9 @@ class Engine:
                 self._wake(ended)
                 if self.dispatcher.watched:
                     self._announce(ended)
+        self._note_idle()
+
+    def _note_idle(self) -> None:
         if not self.active and not self._maps:
             self._idle.set()
 
