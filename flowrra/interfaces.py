@@ -17,6 +17,8 @@ class Call(NamedTuple):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    readonly: bool = False
+    """Option of the task: in another process, large buffers are given as read-only views."""
 
 
 class Attempt(NamedTuple):

@@ -30,6 +30,7 @@ class TaskOptions(TypedDict, total=False):
     retry_jitter: float
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     timeout: float | None
+    readonly: bool
     preview: bool
 
 
@@ -55,6 +56,7 @@ class Options:
     retry_jitter: float = 0.0
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     timeout: float | None = None
+    readonly: bool = False
     preview: bool = True
     delay: float = 0.0
     not_before: datetime | None = None
@@ -211,6 +213,7 @@ _CHECKS = {
     "retry_jitter": _share,
     "retry_on": _error_types,
     "timeout": _positive_seconds_or_none,
+    "readonly": _flag,
     "preview": _flag,
     "delay": _seconds,
     "not_before": _instant_or_none,

@@ -75,7 +75,9 @@ class Submitter:
         """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
-        encoded = _executor(engine, callee).encode(Call(callee.name, callee.function, args, kwargs))
+        encoded = _executor(engine, callee).encode(
+            Call(callee.name, callee.function, args, kwargs, callee.options.readonly)
+        )
         run = self._run(engine, _terms(engine, callee), encoded, _shown(callee, args, kwargs), None, None)
         self._hand_over(engine, [run])
         return TaskHandle(run)
@@ -86,7 +88,8 @@ class Submitter:
         for row in rows:
             _refuse_handles(callee.name, row, {})
         _refuse_handles(callee.name, (), constants)
-        encoded = _executor(engine, callee).encode_map(Call(callee.name, callee.function, (), constants), rows)
+        call = Call(callee.name, callee.function, (), constants, callee.options.readonly)
+        encoded = _executor(engine, callee).encode_map(call, rows)
         batch_id = f"{self._prefix}-b{next(self._numbers)}"
         terms = _terms(engine, callee)
         runs = [

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flowrra.interfaces import Call
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.functions import FunctionEncoder, FunctionRef, encode_constants
 from flowrra.pool.encoding.payloads import Payload
 from flowrra.pool.encoding.surroundings import SurroundingsReader, SurroundingsRef
@@ -21,27 +22,32 @@ class EncodedCall(NamedTuple):
     arguments: Payload
     """(args, kwargs)"""
     surroundings: SurroundingsRef
+    readonly: bool = False
+    """Large buffers cannot be written to in the worker."""
 
 
 class CallEncoder:
     """Encodes submissions. Thread-safe. Raises ``NotEncodable``, which names the culprit, or ``HandleNotAllowed``."""
 
-    def __init__(self) -> None:
-        self._functions = FunctionEncoder()
+    def __init__(self, depot: Depot) -> None:
+        self._depot = depot
+        self._functions = FunctionEncoder(depot)
         self._surroundings = SurroundingsReader()
 
     def encode(self, call: Call) -> EncodedCall:
         function = self._functions.encode(call.task_name, call.function)
-        arguments = encode_arguments(call.task_name, call.args, call.kwargs)
-        return EncodedCall(function, None, arguments, self._surroundings.current())
+        arguments = encode_arguments(call.task_name, call.args, call.kwargs, self._depot)
+        return EncodedCall(function, None, arguments, self._surroundings.current(), call.readonly)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[EncodedCall]:
         """As :meth:`encode`, a call per row; function, keywords and surroundings are read once for all rows."""
         function = self._functions.encode(call.task_name, call.function)
-        constants = encode_constants(call.task_name, call.kwargs) if call.kwargs else None
+        constants = encode_constants(call.task_name, call.kwargs, self._depot) if call.kwargs else None
         surroundings = self._surroundings.current()
+        depot, readonly = self._depot, call.readonly
         return [
-            EncodedCall(function, constants, encode_arguments(call.task_name, row, {}), surroundings) for row in rows
+            EncodedCall(function, constants, encode_arguments(call.task_name, row, {}, depot), surroundings, readonly)
+            for row in rows
         ]
 
     def forget(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowrra.errors import FlowrraError, HandleNotAllowed, NotEncodable
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.culprit import Culprit, find_culprit
 from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build, plain_pickle
 from flowrra.pool.encoding.pickler import cloud_pickle
@@ -19,10 +20,10 @@ _WITHOUT_APP = "leave it out of the task, and submit from where the app is, with
 _ATOMS = frozenset({int, float, complex, str, bytes, bytearray, bool, type(None)})
 
 
-def encode_value(value: Any) -> Payload:
+def encode_value(value: Any, depot: Depot | None = None) -> Payload:
     """Snapshot *value*. Raises whatever its pickling raises; :func:`refusal` turns that into a ``NotEncodable``."""
     kind = kind_of(value)
-    return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle)
+    return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle, depot)
 
 
 def kind_of(value: Any) -> int:
@@ -53,10 +54,10 @@ def kind_of(value: Any) -> int:
     return kind
 
 
-def encode_arguments(task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Payload:
+def encode_arguments(task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], depot: Depot) -> Payload:
     """Snapshot the arguments of one call. Raises ``NotEncodable`` or ``HandleNotAllowed``."""
     try:
-        return encode_value((args, dict(kwargs)))
+        return encode_value((args, dict(kwargs)), depot)
     except Exception as error:
         parts = {f"args[{index}]": value for index, value in enumerate(args)}
         parts.update({f"kwargs[{name!r}]": value for name, value in kwargs.items()})
