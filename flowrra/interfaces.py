@@ -22,6 +22,8 @@ class Call(NamedTuple):
     """Names of the function's parameters."""
     memory_limit: int | None = None
     """Bytes of private memory that a run may use; for executors whose runs have processes of their own."""
+    readonly: bool = False
+    """Option of the task: in another process, large buffers are given as read-only views."""
 
     def __str__(self) -> str:
         return preview_arguments(self.args, self.kwargs, self.parameters)

@@ -31,6 +31,7 @@ class TaskOptions(TypedDict, total=False):
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     timeout: float | None
     memory_limit: int | str | None
+    readonly: bool
     preview: bool
 
 
@@ -59,6 +60,7 @@ class Options:
     timeout: float | None = None
     memory_limit: int | None = None
     """Bytes of private memory."""
+    readonly: bool = False
     preview: bool = True
     delay: float = 0.0
     not_before: datetime | None = None
@@ -247,6 +249,7 @@ _CHECKS = {
     "retry_on": _error_types,
     "timeout": _positive_seconds_or_none,
     "memory_limit": bytes_or_none,
+    "readonly": _flag,
     "preview": _flag,
     "delay": _seconds,
     "not_before": _instant_or_none,

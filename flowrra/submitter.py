@@ -195,7 +195,7 @@ def _call(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> C
             f"memory_limit: runs of {callee.name!r} share this process, where memory cannot be told apart; "
             "add cpu_bound=True"
         )
-    return Call(callee.name, callee.function, args, kwargs, callee.parameters, limit)
+    return Call(callee.name, callee.function, args, kwargs, callee.parameters, limit, callee.options.readonly)
 
 
 def _refuse_handles(task_name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -48,10 +48,12 @@ class Endings:
             if fd is not None:
                 os.close(fd)
         elif outcomes.is_quick(answer):
-            outcome = outcomes.decoded(attempt, answer, fd)
+            outcome = outcomes.rebuilt(attempt, answer, outcomes.received(answer, fd))
         hold = self.hold(worker, answer.number, attempt, outcome, wrote=answer.wrote)
         if hold is not None and outcome is None:
-            self._decoder.decode(partial(outcomes.decoded, attempt, answer, fd), partial(self.decoded, hold))
+            # Mapped before it waits for the thread: descriptors are few, mappings are many.
+            parts = outcomes.received(answer, fd)
+            self._decoder.decode(partial(outcomes.rebuilt, attempt, answer, parts), partial(self.decoded, hold))
 
     def hold(self, worker: int, number: int, attempt: Attempt, outcome: Outcome | None, *, wrote: bool) -> Hold | None:
         """Report the end now if nothing is missing; else keep it and return the hold."""

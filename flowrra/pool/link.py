@@ -15,13 +15,24 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from flowrra.interfaces import Attempt
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.calls import EncodedCall
 from flowrra.pool.encoding.functions import FunctionRef
-from flowrra.pool.encoding.payloads import INLINE
+from flowrra.pool.encoding.payloads import INLINE, Payload
 from flowrra.pool.encoding.surroundings import SurroundingsRef
-from flowrra.pool.transport.messages import Forget, RunHeader, Setup, Stop, Supply, SurroundingsSupply
+from flowrra.pool.transport.messages import (
+    Forget,
+    ForgetSlab,
+    Places,
+    RunHeader,
+    Setup,
+    SlabSupply,
+    Stop,
+    Supply,
+    SurroundingsSupply,
+)
 from flowrra.pool.transport.segments import Segment
-from flowrra.pool.transport.wire import Received, Receiver, pairs, send
+from flowrra.pool.transport.wire import Received, Receiver, pairs, send, send_with
 
 _SUPPLIES_KEPT = 256
 """Functions a worker keeps loaded."""
@@ -33,8 +44,9 @@ class Link:
     Raises ``OSError`` if this process has not enough descriptors left for it.
     """
 
-    def __init__(self, worker: int) -> None:
+    def __init__(self, worker: int, depot: Depot) -> None:
         self.worker = worker
+        self._depot = depot
         self.pid = 0
         self.pidfd = -1
         queue, supplies, answers = pairs(3)
@@ -51,7 +63,9 @@ class Link:
         self._owed: list[int] = []
         """Signals for a process that has not been reported yet; it may run already."""
         self._queue_back, self._answers = Receiver(self._queue_end), Receiver(self.answers)
-        self._supplied: OrderedDict[bytes, None] = OrderedDict()
+        self._supplied: OrderedDict[bytes, Places] = OrderedDict()
+        """Where the parts of each are: content that was given up and came back is elsewhere."""
+        self._slabs: set[int] = set()
         self._surroundings_sent: set[int] = set()
 
     def ends(self) -> list[int]:
@@ -77,8 +91,9 @@ class Link:
             self._supply(call.function)
             if call.constants is not None:
                 self._supply(call.constants)
+            self._supply_slabs(call.arguments)
             sock = self._queue
-            send(sock, _header(number, attempt, call), call.arguments.segment)
+            send(sock, _header(number, attempt, call))
         except BlockingIOError:
             return sock
         return None
@@ -90,18 +105,33 @@ class Link:
         send(self._supplies, Setup(nice, b"" if initializer is None else initializer.digest))
 
     def _supply(self, ref: FunctionRef) -> None:
-        if ref.digest in self._supplied:
+        payload = ref.payload
+        self._supply_slabs(payload)
+        if self._supplied.get(ref.digest) == payload.places:
             self._supplied.move_to_end(ref.digest)
             return
-        payload = ref.payload
-        supply = Supply(ref.digest, ref.reusable, ref.sources, payload.kind, payload.head, payload.table)
-        send(self._supplies, supply, payload.segment)
-        self._supplied[ref.digest] = None
+        send(self._supplies, Supply(ref.digest, ref.reusable, ref.sources, payload.kind, payload.head, payload.places))
+        self._supplied[ref.digest] = payload.places
+        self._supplied.move_to_end(ref.digest)
         if len(self._supplied) > _SUPPLIES_KEPT:
             # Queued runs cannot need the oldest: whatever they name was moved to the end when they were queued.
             oldest = next(iter(self._supplied))
             send(self._supplies, Forget(oldest))
             del self._supplied[oldest]
+
+    def _supply_slabs(self, payload: Payload) -> None:
+        for slab in payload.blocks.slabs if payload.blocks is not None else ():
+            if slab.number not in self._slabs:
+                send_with(self._supplies, SlabSupply(slab.number, slab.size), [slab.fd])
+                self._slabs.add(slab.number)
+                self._depot.supplied(slab, self.worker)
+
+    def forget_slab(self, number: int) -> None:
+        """Have the worker drop a slab that no run refers to, unless it has been told to, or has no room to hear it."""
+        if number in self._slabs:
+            with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+                send(self._supplies, ForgetSlab(number))
+                self._slabs.discard(number)
 
     def _supply_surroundings(self, surroundings: SurroundingsRef) -> None:
         head, segment = surroundings.pickled, None
@@ -203,8 +233,9 @@ def _header(number: int, attempt: Attempt, call: EncodedCall) -> RunHeader:
         call.surroundings.number,
         call.arguments.kind,
         call.arguments.head,
-        call.arguments.table,
+        call.arguments.places,
         call.memory_limit,
         attempt.seed,
         attempt.position,
+        call.readonly,
     )

@@ -82,7 +82,7 @@ def test_an_option_like_no_other_is_answered_with_the_list() -> None:
         Options().updated({"xyzzy": 1})
 
 
-@pytest.mark.parametrize("name", ["readonly", "cache", "serializer", "key", "on_interrupt"])
+@pytest.mark.parametrize("name", ["cache", "serializer", "key", "on_interrupt"])
 def test_what_is_not_built_is_not_known(name: str) -> None:
     with pytest.raises(UnknownOption):
         Options().updated({name: None})

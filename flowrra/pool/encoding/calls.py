@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flowrra.interfaces import Call
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.functions import FunctionEncoder, FunctionRef, encode_constants
 from flowrra.pool.encoding.payloads import Payload
 from flowrra.pool.encoding.surroundings import SurroundingsReader, SurroundingsRef
@@ -23,28 +24,33 @@ class EncodedCall(NamedTuple):
     surroundings: SurroundingsRef
     memory_limit: int = 0
     """Bytes; 0: none."""
+    readonly: bool = False
+    """Large buffers cannot be written to in the worker."""
 
 
 class CallEncoder:
     """Encodes submissions. Thread-safe. Raises ``NotEncodable``, which names the culprit, or ``HandleNotAllowed``."""
 
-    def __init__(self) -> None:
-        self._functions = FunctionEncoder()
+    def __init__(self, depot: Depot) -> None:
+        self._depot = depot
+        self._functions = FunctionEncoder(depot)
         self._surroundings = SurroundingsReader()
 
     def encode(self, call: Call) -> EncodedCall:
         function = self._functions.encode(call.task_name, call.function)
-        arguments = encode_arguments(call.task_name, call.args, call.kwargs)
-        return EncodedCall(function, None, arguments, self._surroundings.current(), call.memory_limit or 0)
+        arguments = encode_arguments(call.task_name, call.args, call.kwargs, self._depot)
+        surroundings = self._surroundings.current()
+        return EncodedCall(function, None, arguments, surroundings, call.memory_limit or 0, call.readonly)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[EncodedCall]:
         """As :meth:`encode`, a call per row; function, keywords and surroundings are read once for all rows."""
         function = self._functions.encode(call.task_name, call.function)
-        constants = encode_constants(call.task_name, call.kwargs) if call.kwargs else None
+        constants = encode_constants(call.task_name, call.kwargs, self._depot) if call.kwargs else None
         surroundings = self._surroundings.current()
+        depot, limit, readonly = self._depot, call.memory_limit or 0, call.readonly
         return [
             EncodedCall(
-                function, constants, encode_arguments(call.task_name, row, {}), surroundings, call.memory_limit or 0
+                function, constants, encode_arguments(call.task_name, row, {}, depot), surroundings, limit, readonly
             )
             for row in rows
         ]

@@ -38,9 +38,12 @@ from flowrra.pool.transport.messages import (
     Answer,
     Begun,
     Forget,
+    ForgetSlab,
     Progressed,
     RunHeader,
     Setup,
+    SlabDropped,
+    SlabSupply,
     Stop,
     Supply,
     SurroundingsSupply,
@@ -107,10 +110,10 @@ class Worker:
                 self._leave()
             claimed = self._claim_now() if answer is not None else self._claim()
             if answer is not None:
-                self._send_answer(answer, claimed[0].number if claimed is not None else 0)
+                self._send_answer(answer, claimed.number if claimed is not None else 0)
             elif claimed is not None:
-                send(self._answers, Begun(claimed[0].number))
-            answer = self._execute(*claimed) if claimed is not None else None
+                send(self._answers, Begun(claimed.number))
+            answer = self._execute(claimed) if claimed is not None else None
 
     def _has_served(self) -> bool:
         """Whether this worker should make room for a fresh one. What it has not claimed goes to others, uncharged."""
@@ -133,15 +136,15 @@ class Worker:
 
     # Claiming runs and taking in supplies.
 
-    def _claim_now(self) -> tuple[RunHeader, int | None] | None:
+    def _claim_now(self) -> RunHeader | None:
         """The next run, if one is queued."""
         while (received := self._queue.receive()) is not None:
             if isinstance(received.message, RunHeader):
-                return received.message, received.fd
+                return received.message
             # A Stop for a run that had just ended: the worker is on its way out and gets nothing more.
         return None
 
-    def _claim(self) -> tuple[RunHeader, int | None]:
+    def _claim(self) -> RunHeader:
         """Wait for the next run; take in supplies meanwhile, so that the engine never waits for room."""
         poll = select.poll()
         queue, supplies = self._queue.sock.fileno(), self._supplies.sock.fileno()
@@ -163,7 +166,7 @@ class Worker:
             return False
         message, fd = received.message, received.fd
         if isinstance(message, Supply):
-            self._shelf.put(message, fd)
+            self._shelf.put(message)
         elif isinstance(message, SurroundingsSupply):
             parts = arrived(fd, message.table)
             if fd is not None:
@@ -174,19 +177,30 @@ class Worker:
             self._initializer = message.initializer
         elif isinstance(message, Forget):
             self._shelf.drop(message.digest)
+        elif isinstance(message, SlabSupply):
+            self._shelf.mappings.put(message.slab, fd, message.size)
+        elif isinstance(message, ForgetSlab):
+            send(self._answers, SlabDropped(message.slab, self._shelf.mappings.drop(message.slab)))
         return True
 
     def _fetch_supplies(self, header: RunHeader) -> None:
         """Read supplies up to those that *header* names; they were sent before it."""
         shelf = self._shelf
+        slabs = {slab for slab, _, _ in header.places}
         needed = [header.function] + ([header.constants] if header.constants else [])
-        while header.surroundings not in shelf.surroundings or not all(digest in shelf for digest in needed):
+        while self._take_supply(wait=False):  # all there are: a function may have been sent again, with other places
+            pass
+        while not (
+            header.surroundings in shelf.surroundings
+            and all(digest in shelf for digest in needed)
+            and all(slab in shelf.mappings for slab in slabs)
+        ):
             if not self._take_supply(wait=True):
                 os._exit(0)
 
     # Executing a run.
 
-    def _execute(self, header: RunHeader, fd: int | None) -> tuple[Answer, int | None]:
+    def _execute(self, header: RunHeader) -> tuple[Answer, int | None]:
         begun = time.monotonic()
         report = ThinnedReport(partial(self._send_progress, header.number))
         self._output.begin_run(header.number, header.memory_limit)
@@ -196,7 +210,7 @@ class Worker:
                 if self._to_stop == header.number:  # the signal came between the claim and the line above
                     self._interrupt()
                 self._fetch_supplies(header)
-                kind, payload = OutcomeKind.RETURNED, self._call(header, fd, report)
+                kind, payload = OutcomeKind.RETURNED, self._call(header, report)
             finally:
                 self._running = 0
         except StopRequested:
@@ -210,6 +224,7 @@ class Worker:
             os._exit(0)
         self._output.begin_run(0, 0)
         report.finish()
+        self._shelf.mappings.settle()
         return self._answer(header.number, kind, payload, begun)
 
     def _answer(self, number: int, kind: OutcomeKind, payload: Payload, begun: float) -> tuple[Answer, int | None]:
@@ -227,11 +242,11 @@ class Worker:
         )
         return answer, payload.segment.descriptor() if payload.segment is not None else None
 
-    def _call(self, header: RunHeader, fd: int | None, report: ThinnedReport) -> Payload:
+    def _call(self, header: RunHeader, report: ThinnedReport) -> Payload:
         source = Source(header.seed, header.position)
         # Before the function is loaded: it may have captured a method of a shared generator, and gets the one of now.
         draws.begin(source)
-        function, args, kwargs = self._load(header, fd)
+        function, args, kwargs = self._load(header)
         name, deadline = header.task_name, header.deadline
         with entered(RunContext(header.run_id, header.attempt, name, deadline, report, source=source)):
             value = function(*args, **kwargs)
@@ -246,28 +261,24 @@ class Worker:
         except Exception as error:
             raise UnfitError(refusal(header.task_name, error, {"the result": value})) from error
 
-    def _load(self, header: RunHeader, fd: int | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    def _load(self, header: RunHeader) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         self._state.restore()
         settle(self._shelf.surroundings[header.surroundings])
         if self._initializer:
             self._initialize(header.task_name)
         with _naming(header.task_name, "the function"):
-            function = self._shelf.function(header.function)
+            function = self._shelf.function(header.function, readonly=header.readonly)
         with _naming(header.task_name, "the arguments"):
-            try:
-                args, kwargs = load(header.head, arrived(fd, header.table))
-            finally:
-                if fd is not None:
-                    os.close(fd)
+            args, kwargs = load(header.head, self._shelf.mappings.parts(header.places, readonly=header.readonly))
             if header.constants:
-                kwargs = {**self._shelf.value(header.constants), **kwargs}
+                kwargs = {**self._shelf.value(header.constants, readonly=header.readonly), **kwargs}
         received_classes.note_new()
         return function, args, kwargs
 
     def _initialize(self, task: str) -> None:
         """Again with the next run if it fails: what it needs may be there by then."""
         try:
-            self._shelf.function(self._initializer)()
+            self._shelf.function(self._initializer, readonly=False)()
         except Exception as error:
             raise InitializerFailed(task, f"{type(error).__name__}: {safe_str(error)}") from error
         self._initializer = b""

@@ -16,6 +16,9 @@ PACKET = 128 * 1024
 Table = tuple[tuple[int, int], ...]
 """(offset, length) of each part of a segment."""
 
+Places = tuple[tuple[int, int, int], ...]
+"""(number of a slab, offset, length) of each part of a value."""
+
 
 # From the engine to the zygote.
 
@@ -105,7 +108,7 @@ class Preloaded(NamedTuple):
 
 
 class RunHeader(NamedTuple):
-    """Execute a run; with the segment of its arguments if ``table`` is not empty. Goes into the queue."""
+    """Execute a run. Goes into the queue, after the slabs in which the large parts of its arguments are."""
 
     number: int
     """Names the attempt within this pool."""
@@ -120,12 +123,14 @@ class RunHeader(NamedTuple):
     surroundings: int
     kind: int
     head: bytes
-    table: Table
+    places: Places
     memory_limit: int
     """Bytes; 0: none."""
     seed: int | str
     """With *position*: what it draws from."""
     position: int
+    readonly: bool
+    """Large buffers cannot be written to."""
 
 
 class Stop(NamedTuple):
@@ -144,7 +149,7 @@ class Supply(NamedTuple):
     """(file name, text) of the cells it was defined in."""
     kind: int
     head: bytes
-    table: Table
+    places: Places
 
 
 class Setup(NamedTuple):
@@ -159,6 +164,19 @@ class Forget(NamedTuple):
     """Drop a supply."""
 
     digest: bytes
+
+
+class SlabSupply(NamedTuple):
+    """A slab; with its descriptor. Goes into the supplies, before what has parts in it."""
+
+    slab: int
+    size: int
+
+
+class ForgetSlab(NamedTuple):
+    """Drop a slab, and say so."""
+
+    slab: int
 
 
 class SurroundingsSupply(NamedTuple):
@@ -198,6 +216,14 @@ class Answer(NamedTuple):
     table: Table
 
 
+class SlabDropped(NamedTuple):
+    """Follows each :class:`ForgetSlab`."""
+
+    slab: int
+    clean: bool
+    """Nothing in the worker, nor in a process that it has started, can look into the slab any more."""
+
+
 class Progressed(NamedTuple):
     number: int
     done: float
@@ -208,15 +234,15 @@ class Progressed(NamedTuple):
 Message = (
     Fork | Preload | Watch | Quit
     | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
-    | RunHeader | Stop | Supply | Setup | Forget | SurroundingsSupply
-    | Begun | Answer | Progressed
+    | RunHeader | Stop | Supply | Setup | Forget | SurroundingsSupply | SlabSupply | ForgetSlab
+    | Begun | Answer | Progressed | SlabDropped
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Fork, Preload, Watch, Quit,
     Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
-    RunHeader, Stop, Supply, Setup, Forget, SurroundingsSupply,
-    Begun, Answer, Progressed,
+    RunHeader, Stop, Supply, Setup, Forget, SurroundingsSupply, SlabSupply, ForgetSlab,
+    Begun, Answer, Progressed, SlabDropped,
 )  # fmt: skip
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
 
