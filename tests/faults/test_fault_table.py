@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -32,6 +33,8 @@ WORKERS = 2
 AT_REST = WORKERS + 1
 """A spare one waits."""
 TIMEOUT = 0.3
+NUMBERS = itertools.count(1)
+"""For names of tasks: a function that captures something is another one in each repeat."""
 DEADLINE = 5.0
 """Seconds in which a run that goes wrong is over. The promises are a tenth of it, on a machine of one's own."""
 
@@ -151,7 +154,7 @@ def provoke(app: Flowrra, row: Row) -> tuple[BaseException, Status | None]:
     """What comes of it; the status is None where nothing was submitted."""
     acts.go_on.clear()
     function, args = CALLS[row.when](row.act)
-    task = app.task(cpu_bound=True, name=str(row), timeout=row.timeout)(function)
+    task = app.task(cpu_bound=True, name=f"{row}-{next(NUMBERS)}", timeout=row.timeout)(function)
     interrupt = threading.Timer(TIMEOUT, os.kill, (os.getpid(), signal.SIGINT))
     if row.error is KeyboardInterrupt:
         interrupt.start()
