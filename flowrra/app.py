@@ -23,7 +23,7 @@ from flowrra.handle import TaskHandle, sources
 from flowrra.hosting import current_host
 from flowrra.interfaces import Executor, ResultBackend
 from flowrra.losses import warn_of
-from flowrra.options import Options, TaskOptions, check_count, checked_status, not_of_a_task
+from flowrra.options import Options, TaskOptions, check_count, check_positive_count, checked_status, not_of_a_task
 from flowrra.pool.cores import available_cores
 from flowrra.registry import Registry
 from flowrra.results import AppStats, TaskResult, snapshot
@@ -57,6 +57,8 @@ class Flowrra:
         *,
         backend: str | ResultBackend | None = None,
         cpu_workers: int | None = None,
+        initializer: Callable[[], object] | None = None,
+        nice: int | None = None,
         io_concurrency: int | None = None,
         io_threads: int | None = None,
         io_loop: IoLoop | None = None,
@@ -72,6 +74,8 @@ class Flowrra:
                 "name": name,
                 "backend": backend,
                 "cpu_workers": cpu_workers,
+                "initializer": initializer,
+                "nice": nice,
                 "io_concurrency": io_concurrency,
                 "io_threads": io_threads,
                 "io_loop": io_loop,
@@ -257,6 +261,14 @@ class Flowrra:
         engine = self._state.engine
         engine.call(engine.resume, task.name if isinstance(task, Task) else task)
 
+    def resize(self, cpu_workers: int) -> None:
+        """Have that many worker processes from now on; a plain call, from any thread.
+
+        Workers that are too many finish the run they execute, what they had queued goes to others, then they end.
+        Raises ``InvalidOption``.
+        """
+        self._state.resize(check_positive_count("cpu_workers", cpu_workers))
+
     # Life.
 
     @property
@@ -280,7 +292,7 @@ class Flowrra:
     @property
     def cpu_workers(self) -> int:
         """Worker processes: as set, else as many as there are cores for this process."""
-        return self._settings.cpu_workers or available_cores()
+        return self._state.settings.cpu_workers or available_cores()
 
     @property
     def blocking(self) -> Blocking:

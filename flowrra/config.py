@@ -11,8 +11,9 @@ from typing import Any, Literal
 from flowrra.errors import InvalidOption
 from flowrra.functions import CPU, IO, THREADS
 from flowrra.interfaces import Executor, ResultBackend
-from flowrra.options import check_positive_count, unknown_option
+from flowrra.options import check_count, check_positive_count, unknown_option
 
+_MOST_NICE = 19
 IoLoop = Literal["caller", "own"] | asyncio.AbstractEventLoop
 
 
@@ -25,6 +26,10 @@ class Settings:
     backend: str | ResultBackend = "memory://"
     cpu_workers: int | None = None
     """Worker processes; None: as many as this process may use cores."""
+    initializer: Callable[[], object] | None = None
+    """Called once in each worker process, before its first run."""
+    nice: int = 0
+    """Added to the niceness of the workers: more than 0 lets this process go first where there are too few cores."""
     io_concurrency: int = 256
     """Coroutines that may run at the same time."""
     io_threads: int = 32
@@ -76,6 +81,18 @@ def _backend(name: str, value: object) -> str | ResultBackend:
     return value  # type: ignore[return-value]  # its kit checks the rest of the Protocol
 
 
+def _initializer(name: str, value: object) -> Callable[[], object]:
+    if not callable(value):
+        raise InvalidOption(f"{name} must be a function without parameters, not {value!r}")
+    return value
+
+
+def _niceness(name: str, value: object) -> int:
+    if check_count(name, value) > _MOST_NICE:
+        raise InvalidOption(f"{name} must be a whole number from 0 to {_MOST_NICE}, not {value!r}")
+    return int(value)  # type: ignore[call-overload, no-any-return]  # check_count has looked
+
+
 def _io_loop(name: str, value: object) -> IoLoop:
     if isinstance(value, asyncio.AbstractEventLoop):
         return value
@@ -98,6 +115,8 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "name": _text,
     "backend": _backend,
     "cpu_workers": check_positive_count,
+    "initializer": _initializer,
+    "nice": _niceness,
     "io_concurrency": check_positive_count,
     "io_threads": check_positive_count,
     "io_loop": _io_loop,
@@ -107,6 +126,7 @@ _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
     "name": str,
     "backend": str,
     "cpu_workers": int,
+    "nice": int,
     "io_concurrency": int,
     "io_threads": int,
     "io_loop": str,

@@ -10,6 +10,9 @@ import signal
 from collections.abc import Sequence
 from typing import Any, Self
 
+_SHOWN = 4000
+"""Characters of a lost worker's stderr that its error's message shows."""
+
 
 class FlowrraError(Exception):
     """The base of all errors raised by flowrra itself; errors of a task's own code are passed on as they are."""
@@ -142,14 +145,57 @@ class WorkerLost(FlowrraError):
     """The process that ran this attempt ended, or was ended from outside, before it answered."""
 
     def __init__(
-        self, task: str, run_id: str, *, pid: int, exit_code: int | None, attempt: int, stderr_tail: str = ""
+        self,
+        task: str,
+        run_id: str,
+        *,
+        pid: int,
+        exit_code: int | None,
+        attempt: int,
+        stderr_tail: str = "",
+        peak_memory: int | None = None,
+        out_of_memory: bool = False,
     ) -> None:
+        """*peak_memory*: the most private memory that the process was seen to use, in bytes; None if nobody looked."""
         self.task, self.run_id, self.pid, self.exit_code = task, run_id, pid, exit_code
         self.attempt, self.stderr_tail = attempt, stderr_tail
-        tail = f"; its last words on stderr:\n{stderr_tail.rstrip()}" if stderr_tail.strip() else ""
+        self.peak_memory, self.out_of_memory = peak_memory, out_of_memory
+        cause = "the kernel's out-of-memory killer" if out_of_memory else describe_exit(exit_code)
+        used = f", private memory up to {format_bytes(peak_memory)}" if peak_memory else ""
+        words = _last_words(stderr_tail)
+        tail = f"; its last words on stderr:\n{words}" if words else ""
         super().__init__(
-            f"worker {pid} ended ({describe_exit(exit_code)}) in attempt {attempt} of run {run_id} ({task}); "
+            f"worker {pid} ended ({cause}{used}) in attempt {attempt} of run {run_id} ({task}); "
             f"only this run is affected{tail}"
+        )
+
+
+class InitializerFailed(FlowrraError):
+    """The app's ``initializer`` raised in the worker that was to run this; what it raised is the cause.
+
+    The worker is kept and tries again with its next run.
+    """
+
+    def __init__(self, task: str, what: str) -> None:
+        self.task, self.what = task, what
+        super().__init__(
+            f"the initializer of the workers failed before {task!r} could run: {what}; "
+            "check that what it needs is there in a worker process"
+        )
+
+
+class MemoryLimitExceeded(MemoryError, FlowrraError):  # in this order it can be made without its constructor
+    """A run used more private memory than its ``memory_limit``; its worker was ended and replaced.
+
+    ``limit`` and ``peak`` in bytes. It is retried like any other error, as ``retry_on`` says.
+    """
+
+    def __init__(self, task: str, run_id: str, *, limit: int, peak: int, attempt: int) -> None:
+        self.task, self.run_id, self.limit, self.peak, self.attempt = task, run_id, limit, peak, attempt
+        super().__init__(
+            f"attempt {attempt} of run {run_id} ({task}) used {format_bytes(peak)} of private memory, "
+            f"its memory_limit is {format_bytes(limit)}; only this run is affected: "
+            "have it work on less at a time, or raise memory_limit"
         )
 
 
@@ -253,6 +299,24 @@ class RemoteError(FlowrraError):
         error = cls(type_name, message, traceback)
         error.__cause__ = RemoteTraceback(traceback)
         return error
+
+
+def format_bytes(size: float) -> str:
+    """*size* in the largest unit of which it has at least one: ``1.5 GB``, powers of ten."""
+    units = ["GB", "MB", "kB", "bytes"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        units.pop()
+    return f"{size:.3g} {units[-1]}" if size < 1000 else f"{size:.0f} {units[-1]}"
+
+
+def _last_words(stderr_tail: str) -> str:
+    """The part of *stderr_tail* that a message shows: what a crash in native code has left, else the end."""
+    words = stderr_tail.strip()
+    if len(words) <= _SHOWN:
+        return words
+    crash = words.rfind("Fatal Python error")
+    return f"{words[crash : crash + _SHOWN]}\n…" if crash >= 0 else f"…\n{words[-_SHOWN:]}"
 
 
 def describe_exit(code: int | None) -> str:

@@ -30,15 +30,17 @@ class TaskOptions(TypedDict, total=False):
     retry_jitter: float
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     timeout: float | None
+    memory_limit: int | str | None
     preview: bool
 
 
 class SubmitOptions(TaskOptions, total=False):
-    """Options of one submission: those of the task, and when it may start and must be done."""
+    """Options of one submission: those of the task, when it may start and must be done, what it draws from."""
 
     delay: float
     not_before: datetime
     deadline: float | datetime | None
+    seed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,14 @@ class Options:
     retry_jitter: float = 0.0
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     timeout: float | None = None
+    memory_limit: int | None = None
+    """Bytes of private memory."""
     preview: bool = True
     delay: float = 0.0
     not_before: datetime | None = None
     deadline: float | datetime | None = None
+    seed: int | None = None
+    """What the runs' random numbers come from; None: a seed of their own, which ``info()`` tells."""
 
     def updated(self, changes: Mapping[str, Any]) -> Options:
         """Return a copy with *changes*. Raises ``UnknownOption`` and ``InvalidOption``."""
@@ -164,6 +170,24 @@ def _positive_seconds_or_none(name: str, value: object) -> float | None:
     return float(value)  # type: ignore[arg-type]  # _seconds has checked that it is a number
 
 
+def bytes_or_none(name: str, value: object) -> int | None:
+    """A size: a number of bytes, or a text such as ``"512MB"``, ``"2GB"`` or ``"1.5GiB"``."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        number = value.strip().upper().removesuffix("B")
+        factor = next((size for suffix, size in _SIZES.items() if number.endswith(suffix)), 1)
+        try:
+            size = float(number.rstrip("KMGTI ")) * factor
+        except ValueError:
+            size = math.nan
+    else:
+        size = float(value) if isinstance(value, int) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(size) or size < 1:
+        raise InvalidOption(f"{name} must be a number of bytes, or a text such as '2GB' or '512MB', not {value!r}")
+    return int(size)
+
+
 def _growth(name: str, value: object) -> float:
     if _seconds(name, value) < 1:
         raise InvalidOption(f"{name} is what each wait is multiplied with, so it must be 1 or more, not {value!r}")
@@ -194,6 +218,10 @@ def _instant(name: str, value: object) -> datetime:
     return value.astimezone(UTC)
 
 
+def _count_or_none(name: str, value: object) -> int | None:
+    return None if value is None else check_count(name, value)
+
+
 def _instant_or_none(name: str, value: object) -> datetime | None:
     return None if value is None else _instant(name, value)
 
@@ -202,6 +230,11 @@ def _deadline(name: str, value: object) -> float | datetime | None:
     return _instant(name, value) if isinstance(value, datetime) else _positive_seconds_or_none(name, value)
 
 
+_SIZES = {
+    **{f"{unit}I": 1024**power for power, unit in enumerate("KMGT", start=1)},
+    **{unit: 1000**power for power, unit in enumerate("KMGT", start=1)},
+}
+"""Without the B; the longer ones first, since a size is told by its end."""
 _CHECKS = {
     "cpu_bound": _flag,
     "executor": _name_or_none,
@@ -213,9 +246,11 @@ _CHECKS = {
     "retry_jitter": _share,
     "retry_on": _error_types,
     "timeout": _positive_seconds_or_none,
+    "memory_limit": bytes_or_none,
     "preview": _flag,
     "delay": _seconds,
     "not_before": _instant_or_none,
     "deadline": _deadline,
+    "seed": _count_or_none,
 }
 _NAMES = frozenset(field.name for field in fields(Options))

@@ -7,6 +7,7 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
@@ -17,6 +18,7 @@ from flowrra.engine.run import Run
 from flowrra.engine.waiters import running_loop
 from flowrra.errors import AppNotRunning, WouldDeadlock
 from flowrra.events import Dispatcher
+from flowrra.functions import CPU
 from flowrra.hosting import current_host, set_host
 from flowrra.interfaces import ResultBackend
 from flowrra.lifetime import Lifetime, Parts
@@ -144,6 +146,14 @@ class AppState:
     @property
     def is_starting(self) -> bool:
         return self._turn is not None and not self._turn.over.done()
+
+    def resize(self, cpu_workers: int) -> None:
+        """Change the number of worker processes, now and for later starts."""
+        self.settings = replace(self.settings, cpu_workers=cpu_workers)
+        life = self.life
+        if life is not None:
+            executor = life.engine.executors[CPU]
+            life.engine.call(executor.resize, cpu_workers)  # type: ignore[attr-defined]  # the one of this name is ours
 
     # Stopping.
 

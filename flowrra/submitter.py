@@ -15,6 +15,7 @@ from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
 from flowrra.engine.selections import MappedRuns
 from flowrra.errors import AppNotRunning, HandleNotAllowed, InvalidOption
+from flowrra.functions import IO, THREADS
 from flowrra.handle import TaskHandle
 from flowrra.hosting import current_host
 from flowrra.interfaces import Call, Executor
@@ -86,7 +87,7 @@ class Submitter:
         """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
-        call = Call(callee.name, callee.function, args, kwargs or _NO_KEYWORDS, callee.parameters)
+        call = _call(callee, args, kwargs or _NO_KEYWORDS)
         encoded = _executor(engine, callee).encode(call)
         submission = self._submission(engine, callee, self._reserve(1), None, None)
         run = Run(submission, engine, encoded, _shown(callee, call))
@@ -101,7 +102,7 @@ class Submitter:
         for row in () if _is_plain(rows) else rows:
             _refuse_handles(callee.name, row, {})
         _refuse_handles(callee.name, (), constants)
-        encoded = _executor(engine, callee).encode_map(Call(callee.name, callee.function, (), constants), rows)
+        encoded = _executor(engine, callee).encode_map(_call(callee, (), constants), rows)
         batch_id = f"{self._prefix}-b{self._reserve(1)}"
         number = self._reserve(len(rows))
         first = self._submission(engine, callee, number, batch_id, 0)
@@ -143,6 +144,7 @@ class Submitter:
             batch_id,
             position,
             None if host is None else host.owner(),
+            options.seed,
         )
 
 
@@ -184,6 +186,16 @@ def _executor(engine: Engine, callee: Callee) -> Executor:
         known = ", ".join(map(repr, engine.executors))
         raise InvalidOption(f"there is no executor {callee.executor!r} for {callee.name!r}; this app has {known}")
     return executor
+
+
+def _call(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+    limit = callee.options.memory_limit
+    if limit is not None and callee.executor in (IO, THREADS):
+        raise InvalidOption(
+            f"memory_limit: runs of {callee.name!r} share this process, where memory cannot be told apart; "
+            "add cpu_bound=True"
+        )
+    return Call(callee.name, callee.function, args, kwargs, callee.parameters, limit)
 
 
 def _refuse_handles(task_name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

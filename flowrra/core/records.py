@@ -6,7 +6,6 @@ each status change of each run: it is the cheapest immutable object there is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple
 
@@ -20,8 +19,7 @@ class Moment(NamedTuple):
     wall: float
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """When a failed attempt is followed by another. ``max_retries=0``: never. Durations in seconds."""
 
     max_retries: int = 0
@@ -89,6 +87,8 @@ class Submission(NamedTuple):
     """Its place in its batch, from 0."""
     owner: str | None = None
     """The cell execution that submitted it, as the host names it."""
+    seed: int | None = None
+    """As given by the user; None: one is derived from the id, see :mod:`flowrra.core.seeds`."""
 
 
 _LONGEST_NUMBER = 18

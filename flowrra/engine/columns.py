@@ -63,6 +63,7 @@ class Columns(MapRuns):
             self._prefix,
             self._number,
             submission.deadline,
+            self.id if submission.seed is None else submission.seed,
         )
 
     def take_back(self, first: int, length: int) -> None:

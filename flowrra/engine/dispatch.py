@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 from flowrra.clock import Clock, Timer
 from flowrra.core.ready import Place, ReadyQueue
 from flowrra.core.records import Submission
+from flowrra.core.seeds import source_of
 from flowrra.core.statuses import Status
 from flowrra.engine.columns import Columns
 from flowrra.engine.run import FromMap, Run
@@ -245,4 +246,5 @@ def _attempt(run: Run, seq: int) -> Attempt:
         seq,
         encoded,
         submission.deadline,
+        *source_of(submission),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowrra.core.statuses import StopReason
@@ -10,17 +10,31 @@ from flowrra.interfaces import Attempt, AttemptSink, Call
 from flowrra.options import check_positive_count
 from flowrra.pool.cores import available_cores
 from flowrra.pool.encoding.calls import CallEncoder, EncodedCall
-from flowrra.pool.supervisor import Supervisor
+from flowrra.pool.encoding.functions import encode_function
+from flowrra.pool.supervisor import Preparation, Supervisor
+
+IDLE = 300.0
 
 
 class CpuExecutor:
     """Runs each attempt in one of ``workers`` processes (None: one per core that this process may use).
 
+    After *idle* seconds without a run they end, but for a spare that is there when the next run comes.
+
     Raises ``InvalidOption`` for any other number than a positive one.
     """
 
-    def __init__(self, workers: int | None = None, name: str = "cpu") -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        name: str = "cpu",
+        *,
+        idle: float = IDLE,
+        initializer: Callable[[], object] | None = None,
+        nice: int = 0,
+    ) -> None:
         self.name = name
+        self._idle, self._initializer, self._nice = idle, initializer, nice
         self._workers = available_cores() if workers is None else check_positive_count("cpu_workers", workers)
         self._encoder = CallEncoder()
         self._supervisor: Supervisor | None = None
@@ -48,13 +62,25 @@ class CpuExecutor:
     async def start(self, sink: AttemptSink) -> None:
         """Make ready; the processes are started when the first run comes. Twice is as good as once."""
         if self._supervisor is None:
-            self._supervisor = Supervisor(self._workers, self.name, sink)
+            self._supervisor = Supervisor(self._workers, self.name, sink, self._preparation())
+
+    def _preparation(self) -> Preparation:
+        if self._initializer is None:
+            return Preparation(self._idle, self._nice)
+        ref = encode_function("initializer", self._initializer, reusable=True)
+        return Preparation(self._idle, self._nice, ref)
 
     def room(self) -> int:
         return self._running.room()
 
     def begin(self, attempt: Attempt) -> None:
         self._running.begin(attempt)
+
+    def resize(self, workers: int) -> None:
+        """Have *workers* processes from now on. Those that are too many finish the run they execute, then end."""
+        self._workers = check_positive_count("workers", workers)
+        if self._supervisor is not None:
+            self._supervisor.resize(workers)
 
     def stop(self, attempt: Attempt, reason: StopReason) -> None:
         """A running function sees an exception that only ``finally`` blocks notice; 0.25 s later its process is killed.

@@ -64,6 +64,14 @@ class Endings:
         self._holds.setdefault(worker, {})[number] = held
         return held
 
+    def stop(self, attempt: Attempt) -> None:
+        """End *attempt* now if its value is still being rebuilt, which runs the user's code and may never end."""
+        key = attempt.run_id, attempt.number
+        for hold in [hold for holds in self._holds.values() for hold in holds.values()]:
+            if hold.outcome is None and (hold.attempt.run_id, hold.attempt.number) == key:
+                hold.output_due = False
+                self.decoded(hold, outcomes.stopped(attempt))
+
     def forget(self) -> None:
         """Report nothing any more."""
         self._holds.clear()
@@ -73,6 +81,8 @@ class Endings:
         await self._decoder.close()
 
     def decoded(self, hold: Hold, outcome: Outcome) -> None:
+        if hold.outcome is not None:  # it has been stopped meanwhile
+            return
         hold.outcome = outcome
         self._release(hold)
 
@@ -99,7 +109,7 @@ class Endings:
         if hold.outcome is None or hold.output_due:
             return
         holds = self._holds.get(hold.worker)
-        if holds is None:
+        if holds is None or hold.number not in holds:  # everything was forgotten
             return
         del holds[hold.number]
         if not holds:

@@ -19,7 +19,7 @@ from flowrra.pool.encoding.calls import EncodedCall
 from flowrra.pool.encoding.functions import FunctionRef
 from flowrra.pool.encoding.payloads import INLINE
 from flowrra.pool.encoding.surroundings import SurroundingsRef
-from flowrra.pool.transport.messages import Forget, RunHeader, Stop, Supply, SurroundingsSupply
+from flowrra.pool.transport.messages import Forget, RunHeader, Setup, Stop, Supply, SurroundingsSupply
 from flowrra.pool.transport.segments import Segment
 from flowrra.pool.transport.wire import Received, Receiver, pairs, send
 
@@ -83,6 +83,12 @@ class Link:
             return sock
         return None
 
+    def set_up(self, nice: int, initializer: FunctionRef | None) -> None:
+        """Tell the worker what to do before its first run. Once, before anything else is sent."""
+        if initializer is not None:
+            self._supply(initializer)
+        send(self._supplies, Setup(nice, b"" if initializer is None else initializer.digest))
+
     def _supply(self, ref: FunctionRef) -> None:
         if ref.digest in self._supplied:
             self._supplied.move_to_end(ref.digest)
@@ -109,6 +115,8 @@ class Link:
     def take_back(self, limit: int | None = None) -> list[int]:
         """Receive runs from the worker's end of the queue, oldest first, before it can. Returns their numbers."""
         taken: list[int] = []
+        if self._queue_end.fileno() < 0:  # dismissed
+            return taken
         while limit is None or len(taken) < limit:
             received = self._queue_back.receive()
             if received is None:
@@ -136,6 +144,11 @@ class Link:
             return
         self._signal(signal.SIGUSR1)
 
+    def dismiss(self) -> None:
+        """Let the worker end by itself: it finds its queue closed, and has nothing in it. May be called twice."""
+        self._queue.close()
+        self._queue_end.close()
+
     def kill(self) -> None:
         """End the worker by force; the zygote ends what it has started and reports."""
         self._signal(signal.SIGKILL)
@@ -155,9 +168,9 @@ class Link:
         for signum in self._owed:
             self._signal(signum)
 
-    def writers(self) -> tuple[socket.socket, socket.socket]:
+    def writers(self) -> list[socket.socket]:
         """The sockets that may be waited for to have room."""
-        return self._queue, self._supplies
+        return [sock for sock in (self._queue, self._supplies) if sock.fileno() >= 0]
 
     def _signal(self, signum: int) -> None:
         if not self.pid:
@@ -191,4 +204,7 @@ def _header(number: int, attempt: Attempt, call: EncodedCall) -> RunHeader:
         call.arguments.kind,
         call.arguments.head,
         call.arguments.table,
+        call.memory_limit,
+        attempt.seed,
+        attempt.position,
     )

@@ -20,6 +20,7 @@ class TakeBackFor(Enum):
     BALANCE = "balance"
     RECALL = "recall"
     STOP = "stop"
+    RETIRE = "retire"
 
 
 class StartWorker(NamedTuple):
@@ -52,6 +53,12 @@ class Kill(NamedTuple):
     worker: int
 
 
+class Dismiss(NamedTuple):
+    """The worker executes nothing and has nothing queued: let it end by itself."""
+
+    worker: int
+
+
 class Return(NamedTuple):
     """The run goes back to the engine's queue."""
 
@@ -78,4 +85,4 @@ class StartFailed(NamedTuple):
     number: int
 
 
-Order = StartWorker | Give | TakeBack | Interrupt | Kill | Return | Cancelled | Lost | StartFailed
+Order = StartWorker | Give | TakeBack | Interrupt | Kill | Dismiss | Return | Cancelled | Lost | StartFailed

@@ -7,27 +7,37 @@ import sys
 
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
-from flowrra.errors import FlowrraError, NotDecodable, TaskCancelled, WorkerLost, WorkerStartFailed
-from flowrra.failures import error_info
+from flowrra.errors import FlowrraError, MemoryLimitExceeded, NotDecodable, TaskCancelled, WorkerLost, WorkerStartFailed
+from flowrra.failures import error_info, safe_str
 from flowrra.interfaces import Attempt
 from flowrra.pool.encoding.failures import decode_failure
 from flowrra.pool.encoding.payloads import BUILTIN, PLAIN, arrived, load
-from flowrra.pool.transport.messages import Answer
+from flowrra.pool.transport.messages import Answer, Ended
 
 
 def stopped(attempt: Attempt) -> Outcome:
     return _failure(OutcomeKind.CANCELLED, TaskCancelled(attempt.task_name, attempt.run_id))
 
 
-def lost(attempt: Attempt, pid: int, exit_code: int, stderr_tail: str) -> Outcome:
-    error = WorkerLost(
-        attempt.task_name,
-        attempt.run_id,
-        pid=pid,
-        exit_code=exit_code,
-        attempt=attempt.number,
-        stderr_tail=stderr_tail,
-    )
+def lost(attempt: Attempt, number: int, pid: int, ended: Ended) -> Outcome:
+    """The worker *pid* has ended while it executed *attempt*, its run *number*."""
+    run, limit = ended.exceeded
+    error: FlowrraError
+    if run == number:
+        error = MemoryLimitExceeded(
+            attempt.task_name, attempt.run_id, limit=limit, peak=ended.peak, attempt=attempt.number
+        )
+    else:
+        error = WorkerLost(
+            attempt.task_name,
+            attempt.run_id,
+            pid=pid,
+            exit_code=ended.exit_code,
+            attempt=attempt.number,
+            stderr_tail=ended.stderr_tail.decode(errors="replace"),
+            peak_memory=ended.peak,
+            out_of_memory=ended.out_of_memory,
+        )
     return _failure(OutcomeKind.WORKER_LOST, error)
 
 
@@ -50,7 +60,7 @@ def decoded(attempt: Attempt, answer: Answer, fd: int | None) -> Outcome:
             return Outcome(kind, value=load(answer.head, parts), size=size)
         return decode_failure(kind, answer.head, parts)._replace(size=size)
     except BaseException as error:  # noqa: BLE001 - the user's __setstate__ may raise anything, on a thread of ours
-        refused = NotDecodable(attempt.task_name, "the result", type(error).__name__, str(error))
+        refused = NotDecodable(attempt.task_name, "the result", type(error).__name__, safe_str(error))
         refused.__cause__ = error if isinstance(error, Exception) else None
         return _failure(OutcomeKind.NOT_ENCODABLE, refused)
     finally:

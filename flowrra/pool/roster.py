@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from flowrra.pool.orders import (
     Cancelled,
+    Dismiss,
     Give,
     Interrupt,
     Kill,
@@ -31,6 +32,9 @@ GRACE = 0.25
 START_FAILURES = 3
 """Workers in a row that ended before their first run, until waiting runs are told."""
 
+_LEAVING = (Role.CONDEMNED, Role.RETIRING)
+"""Roles of those whose end is expected."""
+
 
 class Roster:
     """Decides for ``slots`` active workers and one spare."""
@@ -46,6 +50,8 @@ class Roster:
         self.replaced = 0
         self._depth = Depth()
         self._opened = False
+        self._asleep = False
+        """Nobody but a spare is kept until the next run comes."""
         self._stopping: set[int] = set()
         self._last_worker = 0
 
@@ -56,6 +62,8 @@ class Roster:
         room = sum(max(0, self.depth - len(state.held)) for state in active) - len(self.waiting)
         if not self._opened:
             room += self.slots * self.depth
+        elif self._asleep:
+            room = self.slots * self.depth - len(self.waiting)
         elif not active:  # starting workers keeps failing; whoever comes now tries again
             room += self.slots
         return max(0, room)
@@ -84,7 +92,8 @@ class Roster:
 
     def begin(self, ticket: Ticket) -> list[Order]:
         insort(self.waiting, ticket)
-        orders = self._fill_up(retry=True) if not self.states else []
+        awakened, self._asleep = self._asleep, False
+        orders = self._fill_up(retry=True) if awakened or not self.states else []
         return orders + self._assign()
 
     def refused(self, worker: int, number: int) -> None:
@@ -123,6 +132,8 @@ class Roster:
             state.started = 0
         if state.role is Role.CONDEMNED:
             return [Kill(worker)] if not state.held else []
+        if state.role is Role.RETIRING:
+            return [Dismiss(worker), *self._assign()] if not state.held else []
         return self._assign() if self.waiting else []
 
     def balance(self) -> list[Order]:
@@ -180,6 +191,8 @@ class Roster:
             taken = [ticket for ticket in taken if ticket.number != order.number]
         elif order.purpose is TakeBackFor.STOP and state is not None and order.number in state.held:
             orders += self._condemn(state, order.number)
+        elif order.purpose is TakeBackFor.RETIRE and state is not None and not state.held:
+            orders.append(Dismiss(order.worker))
         for ticket in taken:
             insort(self.waiting, ticket)
         return orders + self._assign()
@@ -202,6 +215,29 @@ class Roster:
         """Start everybody."""
         self._opened = True
         return self._fill_up()
+
+    def resize(self, slots: int) -> list[Order]:
+        """Have *slots* workers from now on: start those that are missing, let the others finish what they execute."""
+        self.slots = slots
+        active = self._active()
+        orders: list[Order] = []
+        # The idle ones first, then those that have the least to give back.
+        for state in sorted(active, key=lambda state: len(state.held))[: max(0, len(active) - slots)]:
+            orders += self._retire(state)
+        if self._opened and not self._asleep:
+            orders += self._fill_up()
+        return orders + self._assign()
+
+    def fall_asleep(self) -> list[Order]:
+        """Nothing has run for long: let all workers go but a spare, which is there when the next run comes."""
+        if not self._opened or self._asleep or self.waiting or self.busy():
+            return []
+        self._asleep = True
+        return [order for state in self._active() for order in self._retire(state)]
+
+    def _retire(self, state: WorkerState) -> list[Order]:
+        state.role = Role.RETIRING
+        return [self._take_back(state, TakeBackFor.RETIRE)]
 
     def _condemn(self, state: WorkerState, number: int) -> list[Order]:
         state.role = Role.CONDEMNED
@@ -228,7 +264,7 @@ class Roster:
         For good, unlike ``closed``: what is read may have the engine recall runs, and that opens queues again.
         """
         state = self.states[worker]
-        if state.role is not Role.CONDEMNED:
+        if state.role not in _LEAVING:
             state.role = Role.GONE
 
     def ended(self, workers: Iterable[int], taken: Iterable[int]) -> list[Order]:
@@ -238,7 +274,7 @@ class Roster:
         orders: list[Order] = []
         for state in gone:
             orders += self._settle_account(state, queued)
-        unexpected = [state for state in gone if state.role is not Role.CONDEMNED]
+        unexpected = [state for state in gone if state.role not in _LEAVING]
         if unexpected and not any(state.proven for state in unexpected):
             self.failures += 1
         if self.failures >= START_FAILURES:
@@ -270,7 +306,7 @@ class Roster:
             if retry and not self.states:
                 orders.append(self._start_worker(Role.ACTIVE))
             return orders
-        active = len(self._active())
+        active = self.slots if self._asleep else len(self._active())
         spares = [state for state in self.states.values() if state.role is Role.SPARE]
         while active < self.slots:
             active += 1

@@ -10,7 +10,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowrra import log
 from flowrra.errors import WorkerStartFailed
@@ -18,6 +18,7 @@ from flowrra.interfaces import Attempt, AttemptSink
 from flowrra.pool import orders as order
 from flowrra.pool import outcomes
 from flowrra.pool.decoder import Decoder
+from flowrra.pool.encoding.functions import FunctionRef
 from flowrra.pool.endings import Endings
 from flowrra.pool.link import Link
 from flowrra.pool.orders import Ticket
@@ -29,11 +30,26 @@ from flowrra.pool.zygotes import Zygotes
 _RETRY = 0.2
 """Seconds until a run is passed to a worker again, after this process had no descriptor left to do so."""
 
+_DISMISSAL = 2.0
+"""Seconds for a worker to end by itself, exit handlers included."""
+_WATCH = 1.0
+"""Seconds without a run after which memory is no longer measured."""
+
+
+class Preparation(NamedTuple):
+    """What all workers have in common."""
+
+    idle: float
+    """Seconds without a run after which they end."""
+    nice: int = 0
+    initializer: FunctionRef | None = None
+    """Called in each before its first run."""
+
 
 class Supervisor:
     """One life of a pool, from ``open`` to ``close``."""
 
-    def __init__(self, slots: int, name: str, sink: AttemptSink) -> None:
+    def __init__(self, slots: int, name: str, sink: AttemptSink, preparation: Preparation) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._sink = sink
@@ -45,7 +61,12 @@ class Supervisor:
         self._next_number = itertools.count(1)
         self._endings = Endings(sink, Decoder(self._loop, name))
         self._why_no_start = ""
-        self._exits: dict[int, tuple[int, int, str]] = {}
+        self._exits: dict[int, tuple[int, said.Ended]] = {}
+        self._watching = False
+        self._preparation = preparation
+        self._idle = preparation.idle
+        """Seconds without a run after which workers end."""
+        self._falling_asleep: asyncio.TimerHandle | None = None
         self._todo: deque[order.Order] = deque()
         self._carrying = False
         self._balancing = False
@@ -64,15 +85,44 @@ class Supervisor:
         if not self._opened:
             self._opened = True
             self._carry_out(self._roster.open())
+        self._watch()
         number = next(self._next_number)
         self._attempts[number] = attempt
         self._numbers[attempt.run_id, attempt.number] = number
         self._carry_out(self._roster.begin(Ticket((-attempt.priority, attempt.seq), number)))
 
+    def _watch(self) -> None:
+        """Have the memory of runs measured until a second in which there are none."""
+        if not self._watching:
+            self._watching = True
+            if self._falling_asleep is not None:
+                self._falling_asleep.cancel()
+            self._zygotes.watch(on=True)
+            self._later(_WATCH, self._look_away)
+
+    def _look_away(self) -> None:
+        if self._attempts:
+            self._later(_WATCH, self._look_away)
+            return
+        self._watching = False
+        self._zygotes.watch(on=False)
+        self._falling_asleep = self._loop.call_later(self._idle, self._fall_asleep)
+
+    def _fall_asleep(self) -> None:
+        self._falling_asleep = None
+        self._carry_out(self._roster.fall_asleep())
+
     def stop(self, attempt: Attempt) -> None:
         number = self._numbers.get((attempt.run_id, attempt.number))
         if number is not None:
             self._carry_out(self._roster.stop(number))
+        else:
+            self._endings.stop(attempt)
+
+    def resize(self, slots: int) -> None:
+        """Have *slots* workers from now on; those that are too many finish what they execute."""
+        self._carry_out(self._roster.resize(slots))
+        self._sink.room_changed()
 
     def recall(self, above: tuple[int, int] | None) -> None:
         self._carry_out(self._roster.recall(None if above is None else (-above[0], above[1])))
@@ -92,6 +142,8 @@ class Supervisor:
     async def close(self) -> None:
         """End every process and release every descriptor; nothing is reported any more."""
         self._closed = True
+        if self._falling_asleep is not None:
+            self._falling_asleep.cancel()
         for timer in self._timers:
             timer.cancel()
         self._endings.forget()
@@ -134,6 +186,8 @@ class Supervisor:
             case order.Kill(worker):
                 if worker in self._links:  # see _give
                     self._links[worker].kill()
+            case order.Dismiss(worker):
+                self._dismiss(worker)
             case order.Return(number):
                 self._sink.returned(self._forget(number))
             case order.Cancelled(number):
@@ -142,6 +196,19 @@ class Supervisor:
                 self._lost(worker, number, stopped=stopped)
             case order.StartFailed(number):
                 self._start_failed(number)
+
+    def _dismiss(self, worker: int) -> None:
+        link = self._links.get(worker)
+        if link is not None:
+            for sock in link.writers():
+                self._loop.remove_writer(sock)
+            link.dismiss()
+            self._later(_DISMISSAL, self._dismissal_over, worker)
+
+    def _dismissal_over(self, worker: int) -> None:
+        link = self._links.get(worker)
+        if link is not None:
+            link.kill()
 
     def _give(self, worker: int, number: int) -> None:
         link = self._links.get(worker)
@@ -268,7 +335,7 @@ class Supervisor:
 
     def _lost(self, worker: int, number: int, *, stopped: bool) -> None:
         attempt = self._forget(number)
-        outcome = outcomes.stopped(attempt) if stopped else outcomes.lost(attempt, *self._exits[worker])
+        outcome = outcomes.stopped(attempt) if stopped else outcomes.lost(attempt, number, *self._exits[worker])
         self._sink.finished(attempt, outcome)
 
     def _start_failed(self, number: int) -> None:
@@ -279,6 +346,7 @@ class Supervisor:
     def _start_worker(self, worker: int) -> None:
         try:
             link = self._links[worker] = Link(worker)
+            link.set_up(self._preparation.nice, self._preparation.initializer)
             self._zygotes.fork(worker, link.ends())
         except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
             self._loop.call_soon(self.fork_failed, worker, str(error))
@@ -301,11 +369,12 @@ class Supervisor:
     def run_output_complete(self, worker: int, number: int) -> None:
         self._endings.output_complete(worker, number)
 
-    def worker_ended(self, worker: int, exit_code: int, last_words: str) -> None:
+    def worker_ended(self, ended: said.Ended) -> None:
+        worker = ended.worker
         pid = self._links[worker].pid
-        log.pool.debug("worker %d (pid %d) ended with %d", worker, pid, exit_code)
-        self._exits[worker] = pid, exit_code, last_words
-        self._why_no_start = last_words.strip() or self._why_no_start
+        log.pool.debug("worker %d (pid %d) ended with %d", worker, pid, ended.exit_code)
+        self._exits[worker] = pid, ended
+        self._why_no_start = ended.stderr_tail.decode(errors="replace").strip() or self._why_no_start
         self._ended([worker])
 
     def fork_failed(self, worker: int, reason: str) -> None:
@@ -317,8 +386,13 @@ class Supervisor:
         for worker in workers:
             link = self._links[worker]
             link.kill_group()
-            self._exits[worker] = link.pid, -signal.SIGKILL, last_words
+            died = said.Ended(worker, -signal.SIGKILL, last_words.encode(), 0, (0, 0), out_of_memory=False)
+            self._exits[worker] = link.pid, died
         self._ended(workers)
+
+    def zygote_started(self) -> None:
+        if self._watching:
+            self._zygotes.watch(on=True)
 
     def better_spares_possible(self) -> None:
         self._carry_out(self._roster.renew_spares())

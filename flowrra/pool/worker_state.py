@@ -12,6 +12,8 @@ class Role(Enum):
     SPARE = "spare"
     CONDEMNED = "condemned"
     """Gets nothing more, ends when what it holds is over."""
+    RETIRING = "retiring"
+    """As condemned, but it may end by itself, and what it executes is let through."""
     GONE = "gone"
     """Its process has ended without being condemned; what it had sent before is still being read."""
 

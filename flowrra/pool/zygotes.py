@@ -24,12 +24,15 @@ class WorkerEvents(Protocol):
 
     def run_output_complete(self, worker: int, number: int) -> None: ...
 
-    def worker_ended(self, worker: int, exit_code: int, last_words: str) -> None: ...
+    def worker_ended(self, ended: said.Ended) -> None: ...
 
     def fork_failed(self, worker: int, reason: str) -> None: ...
 
     def zygote_ended(self, workers: Sequence[int], last_words: str) -> None:
         """A zygote has ended by itself; the kernel (PDEATHSIG) has ended its *workers* with it."""
+
+    def zygote_started(self) -> None:
+        """A new zygote forks from now on; it measures nothing yet."""
 
     def better_spares_possible(self) -> None:
         """Workers forked from now on have more modules."""
@@ -61,6 +64,11 @@ class Zygotes:
         if self._current is not None:
             self._ask_to_preload(self._current)
 
+    def watch(self, *, on: bool) -> None:
+        """Have the memory of runs measured, or not. A zygote that starts later must be told again."""
+        for zygote in self._all:
+            zygote.send(said.Watch(on))
+
     async def close(self) -> None:
         """End them and all their workers; nothing is reported any more."""
         for timer in self._timers.values():
@@ -75,6 +83,7 @@ class Zygotes:
             self._all.add(zygote)
             self._timers[zygote] = self._loop.call_later(_START_PATIENCE, zygote.kill)
             self._ask_to_preload(zygote)
+            self._events.zygote_started()
         return self._current
 
     def _on_message(self, zygote: ZygoteProcess) -> None:
@@ -88,9 +97,9 @@ class Zygotes:
                     self._events.worker_wrote(worker, stream, data)
                 case said.Boundary(worker, number):
                     self._events.run_output_complete(worker, number)
-                case said.Ended(worker, exit_code, last_words):
+                case said.Ended(worker) as ended:
                     zygote.workers.discard(worker)
-                    self._events.worker_ended(worker, exit_code, last_words.decode(errors="replace"))
+                    self._events.worker_ended(ended)
                     self._retire_if_idle(zygote)
                 case said.ForkFailed(worker, reason):
                     zygote.workers.discard(worker)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 from flowrra.core.lifecycle import Ended, Started, StopRequested, advance
 from flowrra.core.records import Outcome, RetryPolicy, RunRecord, Submission
@@ -20,7 +19,7 @@ from flowrra.interfaces import ResultBackend, Stored
 def done(number: int, status: Status = Status.SUCCESS, task_name: str = "f", value: object = 42) -> Stored:
     """A run that is over, as the engine would hand it over."""
     now, wall = 1000.0 + number, 1_700_000_000.0 + number
-    retry = replace(RetryPolicy(), delay=2.0)
+    retry = RetryPolicy(delay=2.0)
     submission = Submission(f"1-{number}", task_name, "threads", number, now, wall, retry=retry)
     begun = advance(RunRecord(submission), Started("w1"), now).record
     if status is Status.CANCELLED:

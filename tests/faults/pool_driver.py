@@ -80,7 +80,7 @@ class Pool:
         name = getattr(function, "__name__", "task")
         encoded = self.executor.encode(Call(name, function, args, kwargs))
         number = next(self._ids)
-        return Attempt(f"run-{number}", 1, name, priority, number, encoded)
+        return Attempt(f"run-{number}", 1, name, priority, number, encoded, seed=f"run-{number}")
 
     def submit(self, function: Callable[..., Any], /, *args: Any, priority: int = 0, **kwargs: Any) -> Attempt:
         attempt = self.attempt(function, *args, priority=priority, **kwargs)
@@ -120,8 +120,8 @@ class Pool:
 
 
 @asynccontextmanager
-async def pool(workers: int = 2) -> AsyncIterator[Pool]:
-    executor, sink = CpuExecutor(workers), RecordingSink()
+async def pool(workers: int = 2, **settings: Any) -> AsyncIterator[Pool]:
+    executor, sink = CpuExecutor(workers, **settings), RecordingSink()
     await executor.start(sink)
     try:
         yield Pool(executor, sink)

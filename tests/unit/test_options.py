@@ -47,6 +47,11 @@ NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001 - an instant without a zone is what
         ("timeout", "1s"),
         ("timeout", True),
         ("timeout", math.nan),
+        ("memory_limit", 0),
+        ("memory_limit", 1.5),
+        ("memory_limit", "lots"),
+        ("memory_limit", "-1GB"),
+        ("memory_limit", ""),
         ("preview", "no"),
         ("delay", -1),
         ("delay", timedelta(seconds=1)),
@@ -77,7 +82,7 @@ def test_an_option_like_no_other_is_answered_with_the_list() -> None:
         Options().updated({"xyzzy": 1})
 
 
-@pytest.mark.parametrize("name", ["memory_limit", "readonly", "cache", "serializer", "key", "seed", "on_interrupt"])
+@pytest.mark.parametrize("name", ["readonly", "cache", "serializer", "key", "on_interrupt"])
 def test_what_is_not_built_is_not_known(name: str) -> None:
     with pytest.raises(UnknownOption):
         Options().updated({name: None})
@@ -87,6 +92,22 @@ def test_updating_leaves_the_original_alone() -> None:
     before = Options()
     assert before.updated({"priority": 3}).priority == 3
     assert before.priority == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"),
+    [
+        (1, 1),
+        ("2GB", 2 * 10**9),
+        ("512 MB", 512 * 10**6),
+        ("1.5GiB", 3 * 2**29),
+        ("10k", 10_000),
+        ("7", 7),
+        (None, None),
+    ],
+)
+def test_a_size_is_a_number_of_bytes_or_a_text_with_a_unit(given: int | str | None, limit: int | None) -> None:
+    assert Options().updated({"memory_limit": given}).memory_limit == limit
 
 
 def test_the_retry_options_become_one_policy() -> None:

@@ -21,6 +21,8 @@ class EncodedCall(NamedTuple):
     arguments: Payload
     """(args, kwargs)"""
     surroundings: SurroundingsRef
+    memory_limit: int = 0
+    """Bytes; 0: none."""
 
 
 class CallEncoder:
@@ -33,7 +35,7 @@ class CallEncoder:
     def encode(self, call: Call) -> EncodedCall:
         function = self._functions.encode(call.task_name, call.function)
         arguments = encode_arguments(call.task_name, call.args, call.kwargs)
-        return EncodedCall(function, None, arguments, self._surroundings.current())
+        return EncodedCall(function, None, arguments, self._surroundings.current(), call.memory_limit or 0)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[EncodedCall]:
         """As :meth:`encode`, a call per row; function, keywords and surroundings are read once for all rows."""
@@ -41,7 +43,10 @@ class CallEncoder:
         constants = encode_constants(call.task_name, call.kwargs) if call.kwargs else None
         surroundings = self._surroundings.current()
         return [
-            EncodedCall(function, constants, encode_arguments(call.task_name, row, {}), surroundings) for row in rows
+            EncodedCall(
+                function, constants, encode_arguments(call.task_name, row, {}), surroundings, call.memory_limit or 0
+            )
+            for row in rows
         ]
 
     def forget(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import linecache
+import os
 import pickle
 import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import xxhash
@@ -111,6 +111,6 @@ def _sources(files: Iterable[str]) -> tuple[tuple[str, str], ...]:
 def _cell_source(filename: str) -> str:
     """The text of a cell; empty for files, which the worker can read itself, and for what has no source."""
     entry = linecache.cache.get(filename)
-    if entry is None or len(entry) == 1 or Path(filename).exists():  # of length 1: a promise to read the text later
+    if entry is None or len(entry) == 1 or os.path.exists(filename):  # of length 1: a promise to read the text later
         return ""
     return "".join(entry[2])

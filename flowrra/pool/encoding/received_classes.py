@@ -9,16 +9,9 @@ nobody there holds the class any longer.
 from __future__ import annotations
 
 import pickle
+import sys
 import weakref
 from typing import Any
-
-import cloudpickle
-from cloudpickle import cloudpickle as internals
-
-_class_numbers: weakref.WeakKeyDictionary[type, str]
-_class_numbers = internals._DYNAMIC_CLASS_TRACKER_BY_CLASS  # noqa: SLF001 - cloudpickle offers no other way to ask
-_classes_by_number: weakref.WeakValueDictionary[str, type]
-_classes_by_number = internals._DYNAMIC_CLASS_TRACKER_BY_ID  # noqa: SLF001 - as above
 
 
 class ReceivedClasses:
@@ -30,25 +23,43 @@ class ReceivedClasses:
 
     def note_new(self) -> None:
         """Remember what has just been loaded. To be called after each load and before user code makes classes."""
-        if len(_class_numbers) != self._counted:
-            for kind in list(_class_numbers):
+        cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+        if cloudpickle is None:  # not loaded, so nothing has come by value
+            return
+        numbers = _class_numbers(cloudpickle)
+        if len(numbers) != self._counted:
+            for kind in list(numbers):
                 self._pickles.setdefault(kind, b"")
-            self._counted = len(_class_numbers)
+            self._counted = len(numbers)
 
     def reduce(self, kind: type) -> tuple[Any, ...] | None:
         """How to pickle *kind*; None if it did not come from another process."""
         copy = self._pickles.get(kind)
         if copy is None:
             return None
+        cloudpickle = sys.modules["cloudpickle.cloudpickle"]
         if not copy:
             copy = self._pickles[kind] = cloudpickle.dumps(kind, protocol=5)
-        return original_of, (_class_numbers[kind], copy)
+        return original_of, (_class_numbers(cloudpickle)[kind], copy)
 
 
 def original_of(number: str, copy: bytes) -> Any:
     """The class that left under *number*; rebuilt if nobody here holds it any longer."""
-    home = _classes_by_number.get(number)
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    home = None if cloudpickle is None else _classes_by_number(cloudpickle).get(number)
     return home if home is not None else pickle.loads(copy)
+
+
+def _class_numbers(cloudpickle: Any) -> weakref.WeakKeyDictionary[type, str]:
+    numbers: weakref.WeakKeyDictionary[type, str]
+    numbers = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS  # noqa: SLF001 - cloudpickle offers no other way to ask
+    return numbers
+
+
+def _classes_by_number(cloudpickle: Any) -> weakref.WeakValueDictionary[str, type]:
+    classes: weakref.WeakValueDictionary[str, type]
+    classes = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID  # noqa: SLF001 - as above
+    return classes
 
 
 received_classes = ReceivedClasses()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import pickle
 import sys
@@ -20,7 +19,10 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "BLIS_NUM_THREADS",
     "NUMBA_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
 )
+"""The last one is for joblib inside a task: ``n_jobs=-1`` counts these cores, not those of the other workers."""
+_WARNING = 30
 _KERNEL_BACKENDS = ("module://matplotlib_inline", "module://ipykernel")
 
 
@@ -62,7 +64,13 @@ def _read_raw() -> tuple[Any, ...]:
         cwd = os.getcwd()
     except FileNotFoundError:
         cwd = None
-    return cwd, tuple(sys.path), _environ().copy(), tuple(warnings.filters), logging.getLogger().level
+    return cwd, tuple(sys.path), _environ().copy(), tuple(warnings.filters), _log_level()
+
+
+def _log_level() -> int:
+    """The root logger's; logging is not loaded for it, which takes longer than to start a worker."""
+    logging = sys.modules.get("logging")
+    return _WARNING if logging is None else int(logging.getLogger().level)
 
 
 def _environ() -> dict[bytes, bytes]:
@@ -113,9 +121,8 @@ def settle(wanted: Surroundings) -> None:
         warnings.filters[:] = wanted.filters  # type: ignore[index]  # typeshed shows the list as a Sequence
         # What has been shown once is forgotten, as after every public way to change filters.
         warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001 - those ways add, none replaces
-    root = logging.getLogger()
-    if root.level != wanted.log_level:
-        root.setLevel(wanted.log_level)
+    if _log_level() != wanted.log_level:
+        importlib.import_module("logging").getLogger().setLevel(wanted.log_level)
 
 
 def _cwd() -> str | None:

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowrra.errors import FlowrraError, HandleNotAllowed, NotEncodable
-from flowrra.pool.encoding.culprit import Culprit, find_culprit
+from flowrra.failures import safe_str
 from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build, plain_pickle
-from flowrra.pool.encoding.pickler import cloud_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
+
+if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable
+
+    from flowrra.pool.encoding.culprit import Culprit
 
 _LOOK_AT_MOST = 200
 """Objects looked at to find that plain pickle will do; beyond that cloudpickle costs no more."""
 _APP_STAYS = "an app belongs to the process that made it"
 _WITHOUT_APP = "leave it out of the task, and submit from where the app is, with what the task has returned"
 _ATOMS = frozenset({int, float, complex, str, bytes, bytearray, bool, type(None)})
+
+
+def cloud_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+    """The pickler of cells, loaded when it is first needed: most values do without, and it is half a worker's start."""
+    from flowrra.pool.encoding import pickler
+
+    return pickler.cloud_pickle(value, keep_in_band)
 
 
 def encode_value(value: Any) -> Payload:
@@ -65,6 +77,8 @@ def encode_arguments(task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 def refusal(task: str, error: BaseException, parts: Mapping[str, Any]) -> FlowrraError:
     """The error that names what could not be pickled. *parts* are the places to look in, by their paths."""
+    from flowrra.pool.encoding.culprit import find_culprit
+
     for path, value in parts.items():
         culprit = find_culprit(value, path, cloud_pickle)
         if culprit is not None:
@@ -88,4 +102,4 @@ def _type_name(value: Any) -> str:
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {safe_str(error)}"

@@ -5,16 +5,15 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
-import random
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans, die_with_parent
+from flowrra.pool.process.draws import draws
 from flowrra.pool.process.output import OutputEnd, Tally
 from flowrra.pool.process.worker import Worker
 
@@ -49,24 +48,17 @@ def _settle_in(zygote: int, ends: Sequence[int], pipes: tuple[int, int]) -> None
     os.dup2(pipes[1], 2)
     _close_all_but({0, 1, 2, *ends})
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the interpreter's own
-    Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE), encoding="ascii")
+    with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+        file.write(b"%d" % _OOM_SCORE)
     faulthandler.enable(file=2, all_threads=True)
-    _reseed()
+    draws.install()
     gc.unfreeze()
     gc.enable()
 
 
 def _close_all_but(kept: set[int]) -> None:
     """Other workers' pipes and sockets must not live on in this process."""
-    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+    for fd in map(int, os.listdir("/proc/self/fd")):
         if fd not in kept:
             with suppress(OSError):  # the descriptor of the listing itself
                 os.close(fd)
-
-
-def _reseed() -> None:
-    """Processes forked from one state would all draw the same numbers."""
-    random.seed()
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Collection
-from pathlib import Path
 
 
 def end_group(pid: int) -> None:
@@ -30,14 +29,16 @@ def end_orphans(workers: Collection[int]) -> bool:
 
 def _children_of(pid: int) -> list[int]:
     try:
-        return [int(child) for child in Path(f"/proc/self/task/{pid}/children").read_text(encoding="ascii").split()]
+        with open(f"/proc/self/task/{pid}/children", encoding="ascii") as file:
+            return [int(child) for child in file.read().split()]
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        everybody = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        everybody = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         return [child for child in everybody if _parent_of(child) == pid]
 
 
 def _parent_of(pid: int) -> int:
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
     except (FileNotFoundError, ProcessLookupError):
         return 0

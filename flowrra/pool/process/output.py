@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import io
 import mmap
 import os
 import re
@@ -22,8 +23,8 @@ from flowrra.pool.native import flush_c_streams
 
 HEAD = TAIL = 64 * 1024
 """Bytes kept of the beginning and of the end of a run's output, for each stream."""
-LAST_WORDS = 4096
-"""Bytes of stderr that a lost worker's error shows."""
+LAST_WORDS = 16 * 1024
+"""Bytes of stderr that a lost worker's error keeps; the stack that a crash leaves takes up to a hundred lines."""
 _DIGITS = 16
 
 
@@ -40,6 +41,8 @@ class Tally:
     """
 
     _LAYOUT = struct.Struct("<QQ")
+    _RUN = struct.Struct("<QQ")
+    _RUN_AT = 64
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
@@ -63,6 +66,15 @@ class Tally:
         turn, total = self._LAYOUT.unpack_from(self._page)
         return turn, total
 
+    def set_run(self, number: int, memory_limit: int) -> None:
+        """The worker executes run *number*, 0: none. Written by the worker, read by the zygote."""
+        self._RUN.pack_into(self._page, self._RUN_AT, number, memory_limit)
+
+    def run(self) -> tuple[int, int]:
+        """(number, memory limit) of the run that is executing; one may be that of the run before."""
+        number, memory_limit = self._RUN.unpack_from(self._page, self._RUN_AT)
+        return number, memory_limit
+
     def close(self) -> None:
         self._page.close()
 
@@ -79,6 +91,10 @@ class OutputEnd:
         """A run may close its own or put something else in their place."""
         self._streams = (sys.stdout, sys.stderr)
         self._inodes = (os.fstat(1).st_ino, os.fstat(2).st_ino)
+
+    def begin_run(self, number: int, memory_limit: int) -> None:
+        """Let the zygote know what executes from now on; 0: nothing."""
+        self._tally.set_run(number, memory_limit)
 
     def close_run(self, number: int) -> bool:
         """Flush everything and, if run *number* wrote something or may have, mark the end of it; returns whether."""
@@ -119,7 +135,10 @@ class OutputEnd:
         for fd, pipe in zip((1, 2), self._pipes, strict=True):
             os.dup2(pipe, fd)
         if not all(map(_flush, self._streams)):
-            self._streams = (_text_stream(1, "strict"), _text_stream(2, "backslashreplace"))
+            self._streams = (
+                _text_stream(1, "<stdout>", "strict"),
+                _text_stream(2, "<stderr>", "backslashreplace"),
+            )
         sys.stdout, sys.stderr = self._streams
 
 
@@ -132,8 +151,10 @@ def _flush(stream: TextIO) -> bool:
     return True
 
 
-def _text_stream(fd: int, errors: str) -> TextIO:
-    return open(fd, "w", buffering=1, encoding="utf-8", errors=errors, closefd=False)
+def _text_stream(fd: int, name: str, errors: str) -> TextIO:
+    raw = io.FileIO(fd, "w", closefd=False)
+    raw.name = name  # as the interpreter does it for its own
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors=errors, line_buffering=True)
 
 
 class RunOutput:
@@ -221,6 +242,10 @@ class OutputReader:
         if data:
             self._streams[self.fds[fd]].feed(data)
         return bool(data)
+
+    def run(self) -> tuple[int, int]:
+        """(number, memory limit) of what the worker executes now; (0, 0): nothing."""
+        return self._tally.run()
 
     def fresh(self) -> Iterator[tuple[int, bytes]]:
         """(stream, data) to show of the run that is under way."""

@@ -5,28 +5,34 @@ Everything here runs on the process's main thread, in a process forked from the 
 
 from __future__ import annotations
 
-import inspect
+import atexit
 import os
 import select
 import signal
 import socket
 import sys
 import time
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
 
 from flowrra.core.records import Outcome
+from flowrra.core.seeds import Source
 from flowrra.core.statuses import OutcomeKind
-from flowrra.errors import FlowrraError, NotDecodable
-from flowrra.failures import error_info, outcome_of_exception
+from flowrra.errors import FlowrraError, InitializerFailed, NotDecodable
+from flowrra.failures import error_info, outcome_of_exception, safe_str
+from flowrra.pool import recycling
 from flowrra.pool.encoding.failures import encode_failure
 from flowrra.pool.encoding.payloads import Payload, arrived, load
 from flowrra.pool.encoding.received_classes import received_classes
 from flowrra.pool.encoding.surroundings import settle
 from flowrra.pool.encoding.values import encode_value, refusal
+from flowrra.pool.process.draws import draws
+from flowrra.pool.process.memory import private_memory
 from flowrra.pool.process.output import OutputEnd
+from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
 from flowrra.pool.transport.messages import (
     Answer,
@@ -34,6 +40,7 @@ from flowrra.pool.transport.messages import (
     Forget,
     Progressed,
     RunHeader,
+    Setup,
     Stop,
     Supply,
     SurroundingsSupply,
@@ -42,6 +49,10 @@ from flowrra.pool.transport.wire import Receiver, send, send_with
 from flowrra.running import RunContext, ThinnedReport, entered
 
 WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
+_LEAVING = 1.0
+"""Seconds that the exit handlers of a worker may take."""
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at its own memory."""
 _STOP_SIZE = 256
 """Bytes; more than a Stop takes."""
 _LONGEST_MESSAGE = 1000
@@ -79,18 +90,46 @@ class Worker:
         """Number of the latest run that was interrupted."""
         self._imported = frozenset(name for name in WORTH_PRELOADING if name in sys.modules)
         self._modules = len(sys.modules)
+        self._initializer = b""
+        """Digest of what is to be called before the first run; empty: nothing, or it has been."""
+        self._runs = 0
+        self._since = self._looked = time.monotonic()
+        self._memory = private_memory("self")
         signal.signal(signal.SIGUSR1, self._on_stop)
+        self._state = ProcessState()
 
     def serve(self) -> NoReturn:
         """Run until the engine closes the queue. Never returns: nothing of the zygote's own stack may run here."""
         answer: tuple[Answer, int | None] | None = None
         while True:
+            if answer is not None and self._has_served():
+                self._send_answer(answer, 0)
+                self._leave()
             claimed = self._claim_now() if answer is not None else self._claim()
             if answer is not None:
                 self._send_answer(answer, claimed[0].number if claimed is not None else 0)
             elif claimed is not None:
                 send(self._answers, Begun(claimed[0].number))
             answer = self._execute(*claimed) if claimed is not None else None
+
+    def _has_served(self) -> bool:
+        """Whether this worker should make room for a fresh one. What it has not claimed goes to others, uncharged."""
+        self._runs += 1
+        now = time.monotonic()
+        growth = 0
+        if now - self._looked >= _LOOK_EVERY:
+            self._looked, growth = now, private_memory("self") - self._memory
+        return recycling.is_due(self._runs, now - self._since, growth)
+
+    def _leave(self) -> NoReturn:
+        """End by itself, between runs: with the exit handlers that tasks have registered, as far as they are quick."""
+        # The kernel's own doing: a handler that is stuck in C code would never let Python run.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, _LEAVING)
+        atexit._run_exitfuncs()  # noqa: SLF001 - sys.exit() would go through the zygote's frames
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(0)
 
     # Claiming runs and taking in supplies.
 
@@ -114,7 +153,7 @@ class Worker:
                 return claimed
             for fd, event in poll.poll():
                 if not event & select.POLLIN or (fd == queue and self._queue.is_closed()):
-                    os._exit(0)
+                    self._leave()
                 if fd == supplies:
                     self._take_supply(wait=False)
 
@@ -130,6 +169,9 @@ class Worker:
             if fd is not None:
                 os.close(fd)
             self._shelf.surroundings[message.number] = load(message.head, parts)
+        elif isinstance(message, Setup):
+            os.nice(message.nice)
+            self._initializer = message.initializer
         elif isinstance(message, Forget):
             self._shelf.drop(message.digest)
         return True
@@ -147,6 +189,7 @@ class Worker:
     def _execute(self, header: RunHeader, fd: int | None) -> tuple[Answer, int | None]:
         begun = time.monotonic()
         report = ThinnedReport(partial(self._send_progress, header.number))
+        self._output.begin_run(header.number, header.memory_limit)
         try:
             try:
                 self._running = header.number
@@ -165,6 +208,7 @@ class Worker:
         if os.getpid() != self._pid:
             # A child that the function forked has come to the function's end; it is nobody's worker.
             os._exit(0)
+        self._output.begin_run(0, 0)
         report.finish()
         return self._answer(header.number, kind, payload, begun)
 
@@ -184,10 +228,14 @@ class Worker:
         return answer, payload.segment.descriptor() if payload.segment is not None else None
 
     def _call(self, header: RunHeader, fd: int | None, report: ThinnedReport) -> Payload:
+        source = Source(header.seed, header.position)
+        # Before the function is loaded: it may have captured a method of a shared generator, and gets the one of now.
+        draws.begin(source)
         function, args, kwargs = self._load(header, fd)
-        with entered(RunContext(header.run_id, header.attempt, header.task_name, header.deadline, report)):
+        name, deadline = header.task_name, header.deadline
+        with entered(RunContext(header.run_id, header.attempt, name, deadline, report, source=source)):
             value = function(*args, **kwargs)
-        if inspect.iscoroutine(value):
+        if isinstance(value, types.CoroutineType):
             value.close()
             raise TypeError(
                 f"{header.task_name!r} returned a coroutine; a CPU task is a plain function, "
@@ -199,7 +247,10 @@ class Worker:
             raise UnfitError(refusal(header.task_name, error, {"the result": value})) from error
 
     def _load(self, header: RunHeader, fd: int | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        self._state.restore()
         settle(self._shelf.surroundings[header.surroundings])
+        if self._initializer:
+            self._initialize(header.task_name)
         with _naming(header.task_name, "the function"):
             function = self._shelf.function(header.function)
         with _naming(header.task_name, "the arguments"):
@@ -212,6 +263,14 @@ class Worker:
                 kwargs = {**self._shelf.value(header.constants), **kwargs}
         received_classes.note_new()
         return function, args, kwargs
+
+    def _initialize(self, task: str) -> None:
+        """Again with the next run if it fails: what it needs may be there by then."""
+        try:
+            self._shelf.function(self._initializer)()
+        except Exception as error:
+            raise InitializerFailed(task, f"{type(error).__name__}: {safe_str(error)}") from error
+        self._initializer = b""
 
     def _on_stop(self, *_: object) -> None:
         """The engine wants a run to end: raise in it, unless it has just ended by itself."""
@@ -255,11 +314,11 @@ def _naming(task: str, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise UnfitError(NotDecodable(task, what, type(error).__name__, str(error))) from error
+        raise UnfitError(NotDecodable(task, what, type(error).__name__, safe_str(error))) from error
 
 
 def _outcome(header: RunHeader, error: BaseException) -> Outcome:
-    if isinstance(error, UnfitError):
+    if type(error) is UnfitError:
         error.reason.__cause__ = error.__cause__
         return Outcome(OutcomeKind.NOT_ENCODABLE, exception=error.reason, error=error_info(error.reason))
     return outcome_of_exception(header.task_name, header.run_id, error)

@@ -17,11 +17,11 @@ import time
 import types
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans
 from flowrra.pool.process.birth import become_worker
+from flowrra.pool.process.memory import MemoryUse, oom_kills
 from flowrra.pool.process.orphans import end_group, end_orphans
 from flowrra.pool.process.output import OutputReader, Tally
 from flowrra.pool.transport.messages import (
@@ -36,6 +36,7 @@ from flowrra.pool.transport.messages import (
     Preloaded,
     Quit,
     Ready,
+    Watch,
 )
 from flowrra.pool.transport.wire import Receiver, send, send_with
 
@@ -43,6 +44,7 @@ _FORWARD_EVERY = 0.1
 _IDLE = 0.05
 """Seconds without anything to do before a module is preloaded: meanwhile nobody is heard or forked."""
 _SWEEP_EVERY = 0.005
+_MEASURE_EVERY = 0.05
 _LARGEST = 60 * 1024
 """Bytes of output in one message."""
 _LAST_SWEEP = 1.0
@@ -55,6 +57,7 @@ class _Child:
 
     def __init__(self, worker: int, pid: int, pidfd: int, output: OutputReader) -> None:
         self.worker, self.pid, self.pidfd, self.output = worker, pid, pidfd, output
+        self.memory = MemoryUse(pid)
 
 
 class Zygote:
@@ -71,6 +74,8 @@ class Zygote:
         self._preloads: deque[str] = deque()
         self._forward_at: float | None = None
         self._sweeping = False
+        self._measure_at: float | None = None
+        self._oom_kills = oom_kills()
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         # Not left to the control socket alone: a process that the user forks keeps the engine's end of it open.
@@ -100,13 +105,19 @@ class Zygote:
         """Milliseconds to the next thing that is due."""
         if self._sweeping:
             return _SWEEP_EVERY * 1000
-        if self._forward_at is not None:
-            return max(0.0, self._forward_at - time.monotonic()) * 1000
+        due = [at for at in (self._forward_at, self._measure_at) if at is not None]
+        if due:
+            # Rounded up: poll() cuts fractions of a millisecond off, and would be asked again until it is time.
+            return max(0.0, min(due) - time.monotonic()) * 1000 + 1
         return _IDLE * 1000 if self._preloads else -1
 
     def _do_what_is_due(self, *, idle: bool) -> None:
         if self._forward_at is not None and time.monotonic() >= self._forward_at:
             self._forward()
+        if self._measure_at is not None and time.monotonic() >= self._measure_at:
+            self._measure_at = time.monotonic() + _MEASURE_EVERY
+            for child in set(self._children.values()):
+                child.memory.measure(child.output.run)
         if self._sweeping:
             self._sweeping = end_orphans(self._pids)
         if self._preloads and idle and self._forward_at is None:
@@ -126,6 +137,8 @@ class Zygote:
             self._fork(message.worker, fds)
         elif isinstance(message, Preload):
             self._preloads.extend(message.modules)
+        elif isinstance(message, Watch):
+            self._measure_at = time.monotonic() if message.on else None
         elif isinstance(message, Quit):
             self._quit()
 
@@ -207,7 +220,9 @@ class Zygote:
         self._report(child)
         for stream, data in child.output.remains():
             self._say_output(child.worker, stream, data)
-        self._say(Ended(child.worker, os.waitstatus_to_exitcode(status), last_words))
+        code, memory = os.waitstatus_to_exitcode(status), child.memory
+        starved = code == -signal.SIGKILL and memory.exceeded == (0, 0) and self._oom_killer_has_struck()
+        self._say(Ended(child.worker, code, last_words, memory.peak, memory.exceeded, starved))
         self._flush()
         for fd in (child.pidfd, *child.output.fds):
             if self._children.pop(fd, None) is not None:
@@ -215,6 +230,10 @@ class Zygote:
         os.close(child.pidfd)
         child.output.close()
         self._sweeping = end_orphans(self._pids)
+
+    def _oom_killer_has_struck(self) -> bool:
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        return before is not None and self._oom_kills is not None and self._oom_kills > before
 
     # What workers write.
 
@@ -249,7 +268,7 @@ class Zygote:
         with suppress(Exception):  # a worker that needs it will say what is wrong with it
             importlib.import_module(module)
         gc.freeze()
-        self._say(Preloaded(module, len(list(Path("/proc/self/task").iterdir()))))
+        self._say(Preloaded(module, len(os.listdir("/proc/self/task"))))
 
     def _quit(self) -> NoReturn:
         for pid in self._pids:

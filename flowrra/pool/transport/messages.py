@@ -32,6 +32,12 @@ class Preload(NamedTuple):
     modules: tuple[str, ...]
 
 
+class Watch(NamedTuple):
+    """Measure the memory of workers that execute runs, from now on or (``on=False``) no more."""
+
+    on: bool
+
+
 class Quit(NamedTuple):
     """End every worker and yourself."""
 
@@ -64,6 +70,12 @@ class Ended(NamedTuple):
     exit_code: int
     """Negative: the signal that ended it."""
     stderr_tail: bytes
+    peak: int
+    """Private memory of its latest run, in bytes, as far as it was measured; 0: not."""
+    exceeded: tuple[int, int]
+    """(run, limit) for whose memory it was ended; (0, 0): not for that."""
+    out_of_memory: bool
+    """The kernel ended it for want of memory, as far as can be told."""
 
 
 class Output(NamedTuple):
@@ -109,6 +121,11 @@ class RunHeader(NamedTuple):
     kind: int
     head: bytes
     table: Table
+    memory_limit: int
+    """Bytes; 0: none."""
+    seed: int | str
+    """With *position*: what it draws from."""
+    position: int
 
 
 class Stop(NamedTuple):
@@ -128,6 +145,14 @@ class Supply(NamedTuple):
     kind: int
     head: bytes
     table: Table
+
+
+class Setup(NamedTuple):
+    """Comes first of all into the supplies, after the supply that ``initializer`` names, if it is not empty."""
+
+    nice: int
+    initializer: bytes
+    """Digest of the supply to call before the first run."""
 
 
 class Forget(NamedTuple):
@@ -181,16 +206,16 @@ class Progressed(NamedTuple):
 
 
 Message = (
-    Fork | Preload | Quit
+    Fork | Preload | Watch | Quit
     | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
-    | RunHeader | Stop | Supply | Forget | SurroundingsSupply
+    | RunHeader | Stop | Supply | Setup | Forget | SurroundingsSupply
     | Begun | Answer | Progressed
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
-    Fork, Preload, Quit,
+    Fork, Preload, Watch, Quit,
     Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
-    RunHeader, Stop, Supply, Forget, SurroundingsSupply,
+    RunHeader, Stop, Supply, Setup, Forget, SurroundingsSupply,
     Begun, Answer, Progressed,
 )  # fmt: skip
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}

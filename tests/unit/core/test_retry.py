@@ -20,6 +20,7 @@ policies = st.builds(
     backoff=growth,
     max_delay=st.none() | st.floats(1e-3, 1e6),
     jitter=st.floats(0, 1),
+    retry_on=st.just((Exception,)),
 )
 chances = st.floats(0, 1, exclude_max=True)
 

@@ -128,8 +128,8 @@ def test_parts_come_back_as_they_were_and_aligned(parts: list[bytes]) -> None:
     "message",
     [
         messages.Quit(),
-        messages.Ended(3, -9, b"tail"),
-        messages.RunHeader(1, "id", 2, "name", None, b"digest", b"", 4, 0, b"head", ((0, 5), (64, 7))),
+        messages.Ended(3, -9, b"tail", 10**8, (7, 10**7), False),
+        messages.RunHeader(1, "id", 2, "name", None, b"digest", b"", 4, 0, b"head", ((0, 5), (64, 7)), 9, "seed", 3),
         messages.Answer(1, 2, "returned", False, True, 0.5, ("numpy",), 0, b"", ()),
         messages.Supply(b"digest", True, (("file", "text"),), 2, b"head", ()),
     ],

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from flowrra.pool.orders import (
     Cancelled,
+    Dismiss,
     Give,
     Interrupt,
     Kill,
@@ -244,6 +245,65 @@ def test_new_spares_replace_those_that_know_fewer_modules() -> None:
     assert roster.renew_spares() == [Kill(2), StartWorker(3)]
     assert roster.ended([2], taken=[]) == []
     assert roster.failures == 0
+
+
+def test_shrinking_lets_idle_workers_go_and_starts_nobody() -> None:
+    roster = opened(3)
+    roster.begin(ticket(1))
+    (first, second) = roster.resize(1)
+    assert isinstance(first, TakeBack)
+    assert isinstance(second, TakeBack)
+    assert {first.worker, second.worker} == {2, 3}
+    assert roster.taken_back(first, []) == [Dismiss(first.worker)]
+    assert roster.ended([first.worker], []) == []
+    assert roster.failures == 0
+
+
+def test_a_worker_too_many_finishes_its_run_while_what_it_had_queued_goes_to_others() -> None:
+    roster = opened(2)
+    for n in range(1, 5):
+        roster.begin(ticket(n))
+    roster.started(1, 1, 0.0)
+    roster.answered(2, 2, 9.0)
+    roster.answered(2, 4, 9.0)
+    roster.begin(ticket(5))
+    (take,) = roster.resize(1)
+    assert isinstance(take, TakeBack)
+    other = 3 - take.worker
+    held = list(roster.states[take.worker].held)
+    orders = roster.taken_back(take, held[1:])
+    assert all(order.worker == other for order in orders if isinstance(order, Give))
+    if held:
+        assert Dismiss(take.worker) in roster.answered(take.worker, held[0], 9.0)
+    else:
+        assert Dismiss(take.worker) in orders
+
+
+def test_growing_promotes_the_spare_and_starts_the_rest() -> None:
+    roster = opened(1)
+    assert roster.resize(3) == [StartWorker(3), StartWorker(4)]
+    assert [state.role for state in roster.states.values()].count(Role.ACTIVE) == 3
+
+
+def test_a_pool_asleep_has_a_spare_which_takes_the_next_run_at_once() -> None:
+    roster = opened(2)
+    run_once(roster, 1, 9.0)
+    takes = roster.fall_asleep()
+    assert len(takes) == 2
+    for take in takes:
+        assert isinstance(take, TakeBack)
+        assert roster.taken_back(take, []) == [Dismiss(take.worker)]
+        assert roster.ended([take.worker], []) == []
+    assert roster.room() == 2 * roster.depth
+    orders = roster.begin(ticket(2))
+    assert gives(orders) == [(3, 2)]
+    assert sum(isinstance(order, StartWorker) for order in orders) == 2
+
+
+def test_a_pool_that_works_does_not_fall_asleep() -> None:
+    roster = opened(1)
+    roster.begin(ticket(1))
+    assert roster.fall_asleep() == []
 
 
 def test_a_full_socket_is_left_alone_until_there_is_room() -> None:
