@@ -9,7 +9,7 @@ from typing import Any
 from flowrra.backends.memory import MemoryBackend
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind, Status, StopReason
-from flowrra.engine.engine import Engine
+from flowrra.engine.reports import Reports
 from flowrra.errors import AppStopped, DeadlineExceeded, TaskCancelled, TaskTimeout
 from flowrra.interfaces import Attempt, Span, Stored
 from flowrra.testing.clock import ManualClock
@@ -84,32 +84,32 @@ class Fate:
 class Witness:
     """Stands between executor and engine and notes what the engine hears."""
 
-    def __init__(self, engine: Engine, fates: dict[str, Fate], clock: ManualClock) -> None:
-        self._engine, self._fates, self._clock = engine, fates, clock
+    def __init__(self, reports: Reports, fates: dict[str, Fate], clock: ManualClock) -> None:
+        self._reports, self._fates, self._clock = reports, fates, clock
 
     def started(self, attempt: Attempt, worker: str | None, at: float | None = None) -> None:
         self._fates[attempt.run_id].began(self._clock.mono())
-        self._engine.started(attempt, worker, at)
+        self._reports.started(attempt, worker, at)
 
     def finished(self, attempt: Attempt, outcome: Outcome, at: float | None = None) -> None:
         self._fates[attempt.run_id].ended(outcome.kind)
-        self._engine.finished(attempt, outcome, at)
+        self._reports.finished(attempt, outcome, at)
 
     def returned(self, attempt: Attempt) -> None:
-        self._engine.returned(attempt)
+        self._reports.returned(attempt)
 
     def span_began(self, span: Span, position: int, worker: str | None, at: float) -> None:
         self._fates[span.run_id(position)].began(at)
-        self._engine.span_began(span, position, worker, at)
+        self._reports.span_began(span, position, worker, at)
 
     def span_values(self, span: Span, first: int, values: Sequence[Any], starts: Sequence[float], end: float,
                     worker: str | None) -> None:  # fmt: skip
         for position in range(first, first + len(values)):
             self._fates[span.run_id(position)].ended(OutcomeKind.RETURNED)
-        self._engine.span_values(span, first, values, starts, end, worker)
+        self._reports.span_values(span, first, values, starts, end, worker)
 
     def span_returned(self, span: Span) -> None:
-        self._engine.span_returned(span)
+        self._reports.span_returned(span)
 
 
 class GatedBackend(MemoryBackend):

@@ -121,7 +121,7 @@ async def test_what_was_taken_back_is_not_over_when_a_late_report_says_so() -> N
         batch = b.map(3)
         span = b.executor.spans[0]
         b.engine.pause(None)
-        b.engine.span_values(span, 0, ["late"] * 3, [0.0] * 3, 0.0, "w1")
+        b.executor.sink.span_values(span, 0, ["late"] * 3, [0.0] * 3, 0.0, "w1")
         assert batch.counts()[Status.PENDING] == 3
         b.engine.resume(None)
         b.executor.return_values(ids(batch))
@@ -144,7 +144,7 @@ async def test_what_is_reported_twice_keeps_its_first_value() -> None:
     async with bench(executor=spans()) as b:
         batch = b.map(3)
         b.executor.return_values(ids(batch, [1]))
-        b.engine.span_values(b.executor.spans[0], 0, ["a", "b", "c"], [0.0] * 3, 0.0, "w1")
+        b.executor.sink.span_values(b.executor.spans[0], 0, ["a", "b", "c"], [0.0] * 3, 0.0, "w1")
         await b.settle()
         assert batch.result() == ["a", ids(batch)[1], "c"]
         b.executor.items.clear()
@@ -166,7 +166,7 @@ async def test_a_late_value_of_an_earlier_attempt_does_not_end_a_retry() -> None
         batch = b.map(2, retries=1)
         b.executor.end(ids(batch)[0], FAILURE)
         b.clock.advance(2.0)
-        b.engine.span_values(b.executor.spans[0], 0, ["late"], [0.0], 0.0, "w1")
+        b.executor.sink.span_values(b.executor.spans[0], 0, ["late"], [0.0], 0.0, "w1")
         assert batch[0].status is Status.RETRYING
         b.executor.end(ids(batch)[0], VALUE)
         b.executor.return_values(ids(batch, [1]))
@@ -336,7 +336,7 @@ async def test_a_map_that_is_refused_by_an_app_that_stops_does_not_keep_it_from_
         stopping = asyncio.create_task(b.engine.stop())
         await b.settle()
         # Another thread is between two lines of accept_map(): it has asked whether the engine stops, and not again yet.
-        b.engine._maps.add(columns)
+        b.engine._runs.maps.add(columns)
         b.executor.end(last.id, STOPPED)
         b.executor.end(other[0].id, STOPPED)
         await b.settle()
@@ -389,7 +389,7 @@ class Looking(threading.Thread):
     def __init__(self, batch, offset: int) -> None:
         super().__init__()
         self.batch, self.positions = batch, range(offset, len(batch), 3)
-        self.totals: set[int] = set()
+        self.totals: set[tuple[int, int]] = set()
         self.all_settled = False
 
     def run(self) -> None:
@@ -399,7 +399,8 @@ class Looking(threading.Thread):
             if count % 10 == 0:
                 handles[-1].cancel()
             if count % 16 == 0:
-                self.totals.add(sum(self.batch.counts().values()))
+                counts = self.batch.counts().values()
+                self.totals.add((sum(counts), min(counts)))
         self.all_settled = all(handle.wait(10) for handle in handles)
 
 
@@ -422,12 +423,29 @@ def test_handles_made_by_other_threads_while_values_return_all_settle(often_swit
     batch, looking = asyncio.run(drive())
     for thread in looking:
         thread.join(10)
-    assert [(thread.all_settled, thread.totals) for thread in looking] == [(True, {size})] * 3
+    assert [(thread.all_settled, thread.totals) for thread in looking] == [(True, {(size, 0)})] * 3
     assert all(handle.done() for handle in batch)
     for value, run_id in zip(batch.result(on_error="return"), ids(batch), strict=True):
         assert value == run_id or isinstance(value, TaskCancelled)
     counts = batch.counts()
     assert counts[Status.SUCCESS] + counts[Status.CANCELLED] == size
+
+
+async def test_counts_are_those_of_the_handles_while_one_after_the_other_settles() -> None:
+    async with bench(executor=spans()) as b:
+        batch, seen = b.map(4), []
+
+        def look(run: Run) -> None:
+            seen.append(batch.counts() == {status: [h.status for h in batch].count(status) for status in Status})
+
+        for handle in batch[:2]:
+            handle._run.add_waiter(look)
+        b.executor.end(batch[0].id, FAILURE)
+        b.executor.return_values(ids(batch, [1, 2, 3]))
+        for handle in batch[2:]:
+            handle._run.add_waiter(look)
+        await b.settle()
+        assert seen == [True] * 4
 
 
 async def test_a_stop_reason_that_comes_while_values_are_under_way_is_kept() -> None:

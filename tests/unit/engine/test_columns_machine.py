@@ -68,7 +68,8 @@ class Maps(RuleBasedStateMachine):
             self.engine = Engine({"scripted": self.executor}, self.backend, Dispatcher("machine"), self.clock)
             await self.engine.start()
             self.bench = Bench(self.executor, self.engine, self.clock)
-            self.executor.sink = Witness(self.engine, self.fates, self.clock)  # type: ignore[assignment]
+            self.reports: Any = self.executor.sink
+            self.executor.sink = Witness(self.reports, self.fates, self.clock)  # type: ignore[assignment]
 
         self.loop.run_until_complete(begin())
         self.map(length, "f", 0, retries=1, timeout=None, deadline=None, delay=None)
@@ -213,7 +214,7 @@ class Maps(RuleBasedStateMachine):
             if again:
                 now = self.clock.mono()
                 late_values = ["late"] * len(together), [now] * len(together)
-                self.do(self.engine.span_values, span, first, *late_values, now, "w1")
+                self.do(self.reports.span_values, span, first, *late_values, now, "w1")
         else:
             self.do(self._end, run_id, Outcome(OutcomeKind.RETURNED, run_id))
         if late and isinstance(self.backend, GatedBackend):
@@ -251,11 +252,11 @@ class Maps(RuleBasedStateMachine):
         name = columns.submission.task_name
         span = Span(columns.id, first, 1, name, 0, columns.seq + first, range(len(chosen)), "1", columns.numbers.start)
         now = self.clock.mono()
-        self.do(self.engine.span_values, span, first, ["late"], [now], now, "w1")
-        self.do(self.engine.span_began, span, first, "w1", now)
+        self.do(self.reports.span_values, span, first, ["late"], [now], now, "w1")
+        self.do(self.reports.span_began, span, first, "w1", now)
         if self.fates[columns.run_id(first)].over:
-            self.do(self.engine.finished, span.attempt(first), FAILURE)
-            self.do(self.engine.returned, span.attempt(first))
+            self.do(self.reports.finished, span.attempt(first), FAILURE)
+            self.do(self.reports.returned, span.attempt(first))
 
     # What people and clocks want.
 
@@ -454,7 +455,7 @@ class Maps(RuleBasedStateMachine):
         if self.saving:
             idle = all(fate.over for fate in self.fates.values())
             assert bool(self.engine.unfinished()) != idle if idle else True
-            assert self.engine._idle.is_set() == idle
+            assert self.engine._runs.idle.is_set() == idle
 
     # The end.
 
@@ -484,7 +485,6 @@ class Maps(RuleBasedStateMachine):
                 await self.engine.stop()
 
         self.loop.run_until_complete(stop())
-        assert not self.engine.active
         assert not self.engine.unfinished()
         self.each_run_stands_where_it_should()
         self.waits_end_exactly_when_they_should()
