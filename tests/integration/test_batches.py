@@ -96,7 +96,8 @@ def test_the_first_failure_is_raised_with_a_note_and_the_others_go_on(app: Flowr
     batch = app.task(fail_or_wait).map(range(4))
     with pytest.raises(ValueError, match="of its own") as caught:
         batch.result(timeout=10)
-    assert caught.value.__notes__ == ["run 2 of 4, number=2; 0 done, 1 failed, the others go on"]
+    seed = batch[2].info().seed
+    assert caught.value.__notes__ == [f"run 2 of 4, number=2, seed={seed}; 0 done, 1 failed, the others go on"]
     assert not batch.done()
     go_on.set()
     assert batch.wait(10)
