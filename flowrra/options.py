@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Any, SupportsIndex, TypedDict
 
 from flowrra.core.records import Moment, RetryPolicy
 from flowrra.core.statuses import Status
 from flowrra.errors import InvalidOption, UnknownOption
+
+_SEED_BITS = 4096
+"""It travels with each run, and is shown."""
 
 
 class TaskOptions(TypedDict, total=False):
@@ -220,8 +224,15 @@ def _instant(name: str, value: object) -> datetime:
     return value.astimezone(UTC)
 
 
-def _count_or_none(name: str, value: object) -> int | None:
-    return None if value is None else check_count(name, value)
+def _seed_or_none(name: str, value: object) -> int | None:
+    if value is None:
+        return None
+    # Not int alone: seeds are drawn with NumPy, too.
+    whole = isinstance(value, SupportsIndex) and not isinstance(value, bool)
+    seed = check_count(name, operator.index(value) if whole else value)  # type: ignore[arg-type]  # asked in the line above
+    if seed.bit_length() > _SEED_BITS:
+        raise InvalidOption(f"{name} must be less than 2**{_SEED_BITS}, and this one has {seed.bit_length()} bits")
+    return seed
 
 
 def _instant_or_none(name: str, value: object) -> datetime | None:
@@ -254,6 +265,6 @@ _CHECKS = {
     "delay": _seconds,
     "not_before": _instant_or_none,
     "deadline": _deadline,
-    "seed": _count_or_none,
+    "seed": _seed_or_none,
 }
 _NAMES = frozenset(field.name for field in fields(Options))

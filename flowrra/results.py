@@ -36,7 +36,7 @@ class TaskResult:
     """Seconds that the latest attempt has taken; up to now while it executes."""
     batch_id: str | None
     index: int | None
-    """Position in its batch."""
+    """Position in its batch, or in the ``imap`` whose seed it shares."""
     seed: int
     """What its random numbers come from, with *index*: ``options(seed=…)`` of the same number draws the same."""
     stopping: bool

@@ -83,13 +83,18 @@ class Submitter:
         self._next_number = 1
         self._prefix = secrets.token_hex(4)
 
-    def submit(self, callee: Callee, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskHandle[Any]:
-        """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
+    def submit(
+        self, callee: Callee, args: tuple[Any, ...], kwargs: dict[str, Any], position: int | None = None
+    ) -> TaskHandle[Any]:
+        """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then.
+
+        *position* is its place among the calls that were given one seed together.
+        """
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
         call = _call(callee, args, kwargs or _NO_KEYWORDS)
         encoded = _executor(engine, callee).encode(call)
-        submission = self._submission(engine, callee, self._reserve(1), None, None)
+        submission = self._submission(engine, callee, self._reserve(1), None, position)
         run = Run(submission, engine, encoded, _shown(callee, call))
         if not engine.accept(run):
             raise AppNotRunning(self._app_name())

@@ -84,7 +84,7 @@ class Submission(NamedTuple):
     """Monotonic clock."""
     batch_id: str | None = None
     position: int | None = None
-    """Its place in its batch, from 0."""
+    """Its place, from 0, in its batch or in the ``imap`` whose seed it shares."""
     owner: str | None = None
     """The cell execution that submitted it, as the host names it."""
     seed: int | None = None

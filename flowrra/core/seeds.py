@@ -17,11 +17,11 @@ class Source(NamedTuple):
     seed: int | str
     """As given, or the id that one is derived from: ids begin with a part that was drawn for their app."""
     position: int = 0
-    """In its batch; 0 for one that was submitted alone."""
+    """In its batch, or its ``imap`` with a seed; 0 for one that was submitted alone."""
 
     def stream(self, name: str) -> int:
-        """The seed, of 128 bits, of one generator: BLAKE2b of seed and position, personalised with *name*."""
-        text = f"{number_of(self.seed)}:{self.position}".encode()
+        """The seed, of 128 bits, of one generator: BLAKE2b of both in hexadecimal, personalised with *name*."""
+        text = f"{number_of(self.seed):x}:{self.position:x}".encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=16, person=name.encode()).digest(), "big")
 
 

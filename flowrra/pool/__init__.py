@@ -24,7 +24,8 @@ once (``data``), which a worker is given before the first header that speaks of 
 of their own, whose descriptor goes along (``transport.segments``). A worker applies the surroundings of the submission,
 loads the function, calls it, answers. To stop a run the engine empties the queue, signals the worker, and kills it if
 that was not enough; the spare worker, forked before it was needed, takes its place. The zygote hears all output, keeps
-it bounded and ends what workers leave behind. It ends with the engine's process and everything ends with it; if it ends alone, it is replaced.
+it bounded and ends what workers leave behind. It ends with the engine's process and everything ends with it; if it ends
+alone, it is replaced.
 
 In this folder, on the engine's side: ``supervisor`` carries out what ``roster`` decides, in words of ``orders``;
 ``link`` is one worker's sockets; ``zygotes`` are the processes that fork, each a ``zygote_process``; ``outcomes`` and

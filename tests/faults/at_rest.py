@@ -35,6 +35,16 @@ class Holdings(NamedTuple):
     memory_files: int
     """Anonymous files in memory that this process or the pool's hold open."""
 
+    def is_no_more_than(self, before: Holdings) -> bool:
+        """Less is fine: shared memory that nobody has used for a while is given up."""
+        return (
+            (self.workers, self.strays) == (before.workers, before.strays)
+            and set(self.threads) <= set(before.threads)
+            and self.descriptors <= before.descriptors
+            and self.descriptors_of_the_pool <= before.descriptors_of_the_pool
+            and self.memory_files <= before.memory_files
+        )
+
 
 def holdings(app: Flowrra) -> Holdings | None:
     """Whatever is held now; None while something of the pool is on its way: a run, a worker being started or buried."""

@@ -118,7 +118,7 @@ def test_the_next_run_finds_the_process_as_ever(app: Flowrra, row: Row, repeat: 
     if "thread" in row.task.__name__:
         renew(app)  # threads end with their worker
     at_rest.until(
-        lambda: at_rest.settled(app, AT_REST) == before,
+        lambda: at_rest.settled(app, AT_REST).is_no_more_than(before),
         lambda: f"left behind: {at_rest.settled(app, AT_REST)}, where there was {before}",
     )
 
@@ -143,7 +143,7 @@ def test_processes_that_a_run_has_left_behind_end_with_its_worker(
     renew(app)
     at_rest.until(lambda: not at_rest.is_alive(left), lambda: f"{left} outlives its worker")
     at_rest.until(
-        lambda: at_rest.settled(app, AT_REST) == before,
+        lambda: at_rest.settled(app, AT_REST).is_no_more_than(before),
         lambda: f"left behind: {at_rest.settled(app, AT_REST)}, where there was {before}",
     )
 

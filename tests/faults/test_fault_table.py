@@ -198,7 +198,7 @@ def assert_the_worker_is(app: Flowrra, what: str, before: dict[str, Any]) -> Non
 def assert_nothing_is_left(app: Flowrra, before: at_rest.Holdings) -> None:
     """Whatever is still being cleaned up has a moment for it."""
     at_rest.until(
-        lambda: at_rest.settled(app, AT_REST) == before,
+        lambda: at_rest.settled(app, AT_REST).is_no_more_than(before),
         lambda: f"left behind: {at_rest.settled(app, AT_REST)}, where there was {before}",
     )
 

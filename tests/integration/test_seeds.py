@@ -52,13 +52,30 @@ def restore_the_state(_: int) -> bool:
     return drawn == (random.random(), float(np.random.rand()))
 
 
+def draw_and_fail_first(path: str) -> list[Any]:
+    """Draw, and raise on the first attempt."""
+    drawn = draw(0)
+    if not Path(path).exists():
+        Path(path).write_text(repr(drawn))
+        raise ValueError(drawn)
+    return [repr(drawn), Path(path).read_text()]
+
+
+def draw_after_a_bit_generator_of_its_own(position: int) -> float:
+    import numpy as np
+
+    if position == 0:
+        np.random.set_bit_generator(np.random.PCG64(1))
+    return float(np.random.rand())
+
+
 @pytest.fixture(scope="module")
 def expected() -> list[list[Any]]:
     with Flowrra(cpu_workers=1) as app:
         return app.task(cpu_bound=True)(draw).options(seed=42).map(range(12)).result()
 
 
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", [2, 8])
 def test_the_number_of_workers_does_not_matter(workers: int, expected: list[list[Any]]) -> None:
     with Flowrra(cpu_workers=workers) as app:
         assert app.task(cpu_bound=True)(draw).options(seed=42).map(range(12)).result() == expected
@@ -82,6 +99,40 @@ def test_an_attempt_after_a_crash_draws_what_the_first_one_drew(tmp_path: Path) 
         assert task.submit(str(tmp_path / "drawn")).result() == (2, True)
         with pytest.raises(WorkerLost):
             task.options(max_retries=0).submit(str(tmp_path / "other")).result()
+
+
+def test_an_attempt_after_a_failure_draws_what_the_first_one_drew(tmp_path: Path) -> None:
+    with Flowrra(cpu_workers=2) as app:
+        task = app.task(cpu_bound=True, max_retries=1, retry_delay=0.0)(draw_and_fail_first)
+        for second, first in task.map([str(tmp_path / str(number)) for number in range(4)]).result():
+            assert second == first
+
+
+def test_runs_of_an_imap_share_its_seed_and_differ_in_their_places(expected: list[list[Any]]) -> None:
+    with Flowrra(cpu_workers=2) as app:
+        handles = list(app.task(cpu_bound=True)(draw).options(seed=42).imap(range(12)))
+        assert [handle.result() for handle in handles] == expected
+        assert [handle.info().index for handle in handles] == list(range(12))
+        assert len({str(handle.result()) for handle in app.task(cpu_bound=True)(draw).imap(range(4))}) == 4
+
+
+def test_a_bit_generator_that_one_run_has_set_is_not_that_of_the_next() -> None:
+    with Flowrra(cpu_workers=1) as app:
+        task = app.task(cpu_bound=True)(draw_after_a_bit_generator_of_its_own).options(seed=1)
+        assert task.map([0, 1, 2]).result()[1:] == task.map([1, 1, 2]).result()[1:]
+
+
+def test_what_a_module_draws_while_it_is_imported_does_not_shift_what_the_run_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "import random\ntoken = random.random()\ndef drawn(_): return random.random()\n"
+    (tmp_path / "draws_at_import.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from draws_at_import import drawn  # type: ignore[import-not-found]  # written above
+
+    with Flowrra(cpu_workers=1) as app:
+        task = app.task(cpu_bound=True)(drawn).options(seed=1)
+        assert task.submit(0).result() == task.submit(0).result()
 
 
 def test_the_seed_that_was_not_given_is_told_and_repeats_the_run() -> None:

@@ -244,9 +244,9 @@ class Worker:
 
     def _call(self, header: RunHeader, report: ThinnedReport) -> Payload:
         source = Source(header.seed, header.position)
-        # Before the function is loaded: it may have captured a method of a shared generator, and gets the one of now.
-        draws.begin(source)
         function, args, kwargs = self._load(header)
+        # After loading: what modules draw while they are imported depends on what this worker has executed before.
+        draws.begin(source)
         name, deadline = header.task_name, header.deadline
         with entered(RunContext(header.run_id, header.attempt, name, deadline, report, source=source)):
             value = function(*args, **kwargs)
