@@ -5,6 +5,7 @@ PYTHON ?= python3
 # What `make test` runs; `make test RINGS=tests/unit` is one ring, `RINGS=tests/unit/test_x.py` one file.
 RINGS ?= tests
 PYTEST_FLAGS ?=
+BENCH_FLAGS ?=
 
 ifeq ($(PYTHON),python3)
 INTERPRETER := python3
@@ -15,6 +16,7 @@ VENV := .venv-$(shell $(INTERPRETER) -c 'import sys; print("%d.%d" % sys.version
 endif
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+BENCH := $(VENV)-bench
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
@@ -44,8 +46,9 @@ lint: $(READY)  ## Check style, formatting, types and the direction of imports.
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(READY)  ## Compare with the libraries one would otherwise use.
-	@$(BIN)/python tests/benchmarks/run.py
+# Its virtual environment is one of its own: the libraries it compares with are large.
+bench: $(BENCH)/ready  ## Compare with the libraries one would otherwise use; BENCH_FLAGS="--rounds 5 --json FILE".
+	@$(BENCH)/bin/python tests/benchmarks/run.py $(BENCH_FLAGS)
 
 # A virtual environment whose making was interrupted has no pip yet and is made anew.
 $(READY): pyproject.toml
@@ -53,4 +56,13 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/pip || $(INTERPRETER) -m venv --clear $(VENV)
 	@echo "installing Flowrra and its tools into $(VENV)"
 	@$(BIN)/python -m pip --disable-pip-version-check install -qq --editable '.[dev]'
+	@touch $@
+
+# Ray has no wheel for every machine; without it its lines say that it is not installed.
+$(BENCH)/ready: pyproject.toml
+	@$(INTERPRETER) tests/environment/interpreter.py
+	@test -x $(BENCH)/bin/pip || $(INTERPRETER) -m venv --clear $(BENCH)
+	@echo "installing Flowrra and what it is compared with into $(BENCH)"
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check install -qq --editable '.[bench]'
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check install -qq --editable '.[bench-ray]' || echo "Ray does not install here"
 	@touch $@

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
 
+from flowrra.core.seeds import number_of, source_of
 from flowrra.core.statuses import Status, StopReason
 from flowrra.engine.run import Run
 from flowrra.engine.selections import MappedRuns
@@ -143,7 +144,8 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
         place = f"run {index} of {len(self)}"
         if not any(note.startswith(place) for note in getattr(error, "__notes__", ())):
             shown = f", {run.args_preview}" if run.args_preview else ""
-            error.add_note(f"{place}{shown}; {self._tally()}{'' if self.done() else ', the others go on'}")
+            seed = number_of(source_of(run.submission).seed)
+            error.add_note(f"{place}{shown}, seed={seed}; {self._tally()}{'' if self.done() else ', the others go on'}")
 
     def _tally(self) -> str:
         counts = self.counts()

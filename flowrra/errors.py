@@ -10,6 +10,9 @@ import signal
 from collections.abc import Sequence
 from typing import Any, Self
 
+_SHOWN = 4000
+"""Characters of a lost worker's stderr that its error's message shows."""
+
 
 class FlowrraError(Exception):
     """The base of all errors raised by flowrra itself; errors of a task's own code are passed on as they are."""
@@ -150,15 +153,17 @@ class WorkerLost(FlowrraError):
         exit_code: int | None,
         attempt: int,
         stderr_tail: str = "",
-        peak_memory: int = 0,
+        peak_memory: int | None = None,
         out_of_memory: bool = False,
     ) -> None:
+        """*peak_memory*: the most private memory that the process was seen to use, in bytes; None if nobody looked."""
         self.task, self.run_id, self.pid, self.exit_code = task, run_id, pid, exit_code
         self.attempt, self.stderr_tail = attempt, stderr_tail
         self.peak_memory, self.out_of_memory = peak_memory, out_of_memory
         cause = "the kernel's out-of-memory killer" if out_of_memory else describe_exit(exit_code)
         used = f", private memory up to {format_bytes(peak_memory)}" if peak_memory else ""
-        tail = f"; its last words on stderr:\n{stderr_tail.rstrip()}" if stderr_tail.strip() else ""
+        words = _last_words(stderr_tail)
+        tail = f"; its last words on stderr:\n{words}" if words else ""
         super().__init__(
             f"worker {pid} ended ({cause}{used}) in attempt {attempt} of run {run_id} ({task}); "
             f"only this run is affected{tail}"
@@ -303,6 +308,15 @@ def format_bytes(size: float) -> str:
         size /= 1000
         units.pop()
     return f"{size:.3g} {units[-1]}" if size < 1000 else f"{size:.0f} {units[-1]}"
+
+
+def _last_words(stderr_tail: str) -> str:
+    """The part of *stderr_tail* that a message shows: what a crash in native code has left, else the end."""
+    words = stderr_tail.strip()
+    if len(words) <= _SHOWN:
+        return words
+    crash = words.rfind("Fatal Python error")
+    return f"{words[crash : crash + _SHOWN]}\n…" if crash >= 0 else f"…\n{words[-_SHOWN:]}"
 
 
 def describe_exit(code: int | None) -> str:

@@ -18,7 +18,16 @@ _CANCELLATIONS = ("asyncio.exceptions", "concurrent.futures._base")
 
 
 def error_info(error: BaseException) -> ErrorInfo:
-    """Describe *error* as text. Never raises, whatever the exception's own ``__str__`` does."""
+    """Describe *error* as text. Never raises, whatever the exception's own methods do."""
+    try:
+        return _described(error)
+    except Exception as broken:  # noqa: BLE001 - a __getattribute__ of the user's own breaks even the traceback module
+        note = f"(its traceback cannot be shown: {type(broken).__name__})\n"
+        name, message = _type_name(type(error)), safe_str(error)
+        return ErrorInfo(name, message, f"{name}: {message}\n{note}")
+
+
+def _described(error: BaseException) -> ErrorInfo:
     told = traceback.TracebackException.from_exception(error)
     for part in _chain(told):
         part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_ENGINE)])
@@ -33,25 +42,26 @@ def outcome_of_exception(task_name: str, run_id: str, error: BaseException) -> O
     of whoever waits. A cancellation that nobody asked us for is the task's own way to say that it was cancelled.
     """
     info = error_info(error)
-    if _is_cancellation(error):
+    kind = type(error)  # isinstance() would ask the error itself, too, which may not want to be asked
+    if _is_cancellation(kind):
         cancelled = TaskCancelled(task_name, run_id, "its own code raised CancelledError")
         return Outcome(OutcomeKind.CANCELLED, exception=cancelled, error=info)
-    if isinstance(error, _ENDS_THE_PROCESS):
-        leaving = TaskExit(task_name, run_id, f"{type(error).__name__}({safe_str(error)})")
+    if issubclass(kind, _ENDS_THE_PROCESS):
+        leaving = TaskExit(task_name, run_id, f"{kind.__name__}({safe_str(error)})")
         leaving.__cause__ = error
         return Outcome(OutcomeKind.RAISED, exception=leaving, error=error_info(leaving))
     return Outcome(OutcomeKind.RAISED, exception=error, error=info)
 
 
-def _is_cancellation(error: BaseException) -> bool:
+def _is_cancellation(kind: type[BaseException]) -> bool:
     loaded = [sys.modules[name] for name in _CANCELLATIONS if name in sys.modules]
-    return any(isinstance(error, module.CancelledError) for module in loaded)
+    return any(issubclass(kind, module.CancelledError) for module in loaded)
 
 
 def safe_str(error: BaseException) -> str:
     """``str(error)``, or what went wrong with it."""
     try:
-        return str(error)
+        return str.__str__(str(error))  # of exactly this type, whatever its own __str__ returns
     except BaseException as broken:  # noqa: BLE001 - the user's __str__ may raise anything, and the run must still end
         return f"<str() of the {type(error).__name__} failed: {type(broken).__name__}>"
 

@@ -22,6 +22,8 @@ class Call(NamedTuple):
     """Names of the function's parameters."""
     memory_limit: int | None = None
     """Bytes of private memory that a run may use; for executors whose runs have processes of their own."""
+    readonly: bool = False
+    """Option of the task: in another process, large buffers are given as read-only views."""
 
     def __str__(self) -> str:
         return preview_arguments(self.args, self.kwargs, self.parameters)
@@ -41,6 +43,9 @@ class Attempt(NamedTuple):
     """What this executor's :meth:`Executor.encode` returned for the call."""
     deadline: float | None = None
     """Monotonic clock; for ``current_run()``. The engine enforces it."""
+    seed: int | str = 0
+    """With *position*: what the run draws from, in each of its attempts; see :class:`flowrra.core.seeds.Source`."""
+    position: int = 0
 
 
 class Span(NamedTuple):
@@ -63,6 +68,8 @@ class Span(NamedTuple):
     number: int
     """Run ids are ``prefix-number``, *number* being that of the batch's first run plus the position."""
     deadline: float | None = None
+    seed: int | str = 0
+    """What its runs draw from, with their positions."""
 
     def run_id(self, position: int) -> str:
         return f"{self.prefix}-{self.number + position}"
@@ -77,6 +84,8 @@ class Span(NamedTuple):
             self.seq + position - self.first,
             self.encoded[position],
             self.deadline,
+            self.seed,
+            position,
         )
 
     def part(self, first: int, length: int) -> Span:

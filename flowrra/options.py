@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Any, SupportsIndex, TypedDict
 
 from flowrra.core.records import Moment, RetryPolicy
 from flowrra.core.statuses import Status
 from flowrra.errors import InvalidOption, UnknownOption
+
+_SEED_BITS = 4096
+"""It travels with each run, and is shown."""
 
 
 class TaskOptions(TypedDict, total=False):
@@ -31,15 +35,17 @@ class TaskOptions(TypedDict, total=False):
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     timeout: float | None
     memory_limit: int | str | None
+    readonly: bool
     preview: bool
 
 
 class SubmitOptions(TaskOptions, total=False):
-    """Options of one submission: those of the task, and when it may start and must be done."""
+    """Options of one submission: those of the task, when it may start and must be done, what it draws from."""
 
     delay: float
     not_before: datetime
     deadline: float | datetime | None
+    seed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +64,13 @@ class Options:
     timeout: float | None = None
     memory_limit: int | None = None
     """Bytes of private memory."""
+    readonly: bool = False
     preview: bool = True
     delay: float = 0.0
     not_before: datetime | None = None
     deadline: float | datetime | None = None
+    seed: int | None = None
+    """What the runs' random numbers come from; None: a seed of their own, which ``info()`` tells."""
 
     def updated(self, changes: Mapping[str, Any]) -> Options:
         """Return a copy with *changes*. Raises ``UnknownOption`` and ``InvalidOption``."""
@@ -215,6 +224,17 @@ def _instant(name: str, value: object) -> datetime:
     return value.astimezone(UTC)
 
 
+def _seed_or_none(name: str, value: object) -> int | None:
+    if value is None:
+        return None
+    # Not int alone: seeds are drawn with NumPy, too.
+    whole = isinstance(value, SupportsIndex) and not isinstance(value, bool)
+    seed = check_count(name, operator.index(value) if whole else value)  # type: ignore[arg-type]  # asked in the line above
+    if seed.bit_length() > _SEED_BITS:
+        raise InvalidOption(f"{name} must be less than 2**{_SEED_BITS}, and this one has {seed.bit_length()} bits")
+    return seed
+
+
 def _instant_or_none(name: str, value: object) -> datetime | None:
     return None if value is None else _instant(name, value)
 
@@ -240,9 +260,11 @@ _CHECKS = {
     "retry_on": _error_types,
     "timeout": _positive_seconds_or_none,
     "memory_limit": bytes_or_none,
+    "readonly": _flag,
     "preview": _flag,
     "delay": _seconds,
     "not_before": _instant_or_none,
     "deadline": _deadline,
+    "seed": _seed_or_none,
 }
 _NAMES = frozenset(field.name for field in fields(Options))

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowrra.clock import Clock, SystemClock, as_datetime
 from flowrra.core.records import ErrorInfo, Moment, RunRecord
+from flowrra.core.seeds import number_of, source_of
 from flowrra.core.statuses import TERMINAL, Status
 from flowrra.engine.run import Run
 
@@ -35,7 +36,9 @@ class TaskResult:
     """Seconds that the latest attempt has taken; up to now while it executes."""
     batch_id: str | None
     index: int | None
-    """Position in its batch."""
+    """Position in its batch, or in the ``imap`` whose seed it shares."""
+    seed: int
+    """What its random numbers come from, with *index*: ``options(seed=…)`` of the same number draws the same."""
     stopping: bool
     """The running attempt has been asked to stop and has not ended yet."""
 
@@ -89,6 +92,7 @@ def snapshot(run: Run) -> TaskResult:
         duration=_duration(record, SystemClock() if run.engine is None else run.engine.clock),
         batch_id=submission.batch_id,
         index=submission.position,
+        seed=number_of(source_of(submission).seed),
         stopping=record.stopping is not None,
     )
 

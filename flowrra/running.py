@@ -9,9 +9,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from flowrra.core.seeds import Source
 from flowrra.errors import FlowrraError
+
+if TYPE_CHECKING:
+    import random
+
+    import numpy.random
 
 T = TypeVar("T")
 
@@ -54,18 +60,60 @@ class ThinnedReport:
             self._pass_on(*last)
 
 
-class RunContext(NamedTuple):
+class RunContext:
     """The run whose function is executing."""
 
-    id: str
-    attempt: int
-    """1 for the first attempt."""
-    task_name: str
-    deadline: float | None
-    """``time.monotonic()`` by which the run has to be done, or None."""
-    report: Report
-    set_waiting: Callable[[bool], object] | None = None
-    """Tells the executor that the run waits for another one, or goes on; None where its slot stays its own."""
+    __slots__ = ("_random", "_rng", "_source", "attempt", "deadline", "id", "report", "set_waiting", "task_name")
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the public name of the attribute
+        attempt: int,
+        task_name: str,
+        deadline: float | None,
+        report: Report,
+        set_waiting: Callable[[bool], object] | None = None,
+        source: Source = Source(0),  # noqa: B008 - immutable
+    ) -> None:
+        self.id = id
+        self.attempt = attempt
+        """1 for the first attempt."""
+        self.task_name = task_name
+        self.deadline = deadline
+        """``time.monotonic()`` by which the run has to be done, or None."""
+        self.report = report
+        self.set_waiting = set_waiting
+        """Tells the executor that the run waits for another one, or goes on; None where its slot stays its own."""
+        self._source = source
+        self._random: random.Random | None = None
+        self._rng: Any = None
+
+    @property
+    def random(self) -> random.Random:
+        """A generator of its own, seeded for this run: the same numbers in each attempt, on any worker.
+
+        In a worker process the functions of ``random`` and ``numpy.random`` are seeded for each run as well. Around
+        coroutines and threads those belong to the whole program: only this one and ``rng`` are the run's own there.
+        PyTorch, TensorFlow and others are seeded nowhere.
+        """
+        if self._random is None:
+            import random
+
+            self._random = random.Random(self._source.stream("run.random"))  # noqa: S311 - for simulations
+        return self._random
+
+    @property
+    def rng(self) -> numpy.random.Generator:
+        """A NumPy generator of its own, seeded for this run as :attr:`random` is. Imports NumPy."""
+        if self._rng is None:
+            import numpy.random
+
+            self._rng = numpy.random.default_rng(self._source.stream("run.rng"))
+        generator: numpy.random.Generator = self._rng
+        return generator
+
+    def __repr__(self) -> str:
+        return f"<RunContext {self.id} {self.task_name}, attempt {self.attempt}>"
 
 
 _current: ContextVar[RunContext | Callable[[], RunContext | None] | None] = ContextVar(

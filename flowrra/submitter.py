@@ -83,13 +83,18 @@ class Submitter:
         self._next_number = 1
         self._prefix = secrets.token_hex(4)
 
-    def submit(self, callee: Callee, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskHandle[Any]:
-        """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then."""
+    def submit(
+        self, callee: Callee, args: tuple[Any, ...], kwargs: dict[str, Any], position: int | None = None
+    ) -> TaskHandle[Any]:
+        """Submit a call. Raises ``NotEncodable``, ``HandleNotAllowed`` or ``AppNotRunning``; nothing is queued then.
+
+        *position* is its place among the calls that were given one seed together.
+        """
         engine = self._engine()
         _refuse_handles(callee.name, args, kwargs)
         call = _call(callee, args, kwargs or _NO_KEYWORDS)
         encoded = _executor(engine, callee).encode(call)
-        submission = self._submission(engine, callee, self._reserve(1), None, None)
+        submission = self._submission(engine, callee, self._reserve(1), None, position)
         run = Run(submission, engine, encoded, _shown(callee, call))
         if not engine.accept(run):
             raise AppNotRunning(self._app_name())
@@ -144,6 +149,7 @@ class Submitter:
             batch_id,
             position,
             None if host is None else host.owner(),
+            options.seed,
         )
 
 
@@ -194,7 +200,7 @@ def _call(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> C
             f"memory_limit: runs of {callee.name!r} share this process, where memory cannot be told apart; "
             "add cpu_bound=True"
         )
-    return Call(callee.name, callee.function, args, kwargs, callee.parameters, limit)
+    return Call(callee.name, callee.function, args, kwargs, callee.parameters, limit, callee.options.readonly)
 
 
 def _refuse_handles(task_name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
@@ -76,7 +77,14 @@ class Task(Generic[P, R]):
         """
         if window is None:
             window = 4 * self._submitter_here().slots(self._callee())
-        return Stream(self._submit_one, items, window)
+        places = itertools.count()
+
+        def submit(item: Any) -> TaskHandle[R]:
+            # With a seed for all of them it is the place that makes their draws differ; else each has its own.
+            place = None if self._options.seed is None else next(places)
+            return self._submitter_here().submit(self._callee(), (item,), {}, place)
+
+        return Stream(submit, items, window)
 
     def options(self, **changes: Unpack[SubmitOptions]) -> Task[P, R]:
         """Return this task with other options, for one submission or many: ``task.options(priority=10).submit(…)``.
@@ -86,9 +94,6 @@ class Task(Generic[P, R]):
         if "name" in changes:
             raise UnknownOption("a task's name is given at its definition: @app.task(name=…)")
         return type(self)(self._function, self.name, self._options.updated(changes), self._submitter)
-
-    def _submit_one(self, item: Any) -> TaskHandle[R]:
-        return self._submitter_here().submit(self._callee(), (item,), {})
 
     def _callee(self) -> Callee:
         # A worker that can import this task finds it, not the function behind it, under the function's name.

@@ -6,7 +6,7 @@ from bisect import bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from flowrra.core.records import Outcome
+from flowrra.core.records import Outcome, number_in
 from flowrra.core.statuses import OutcomeKind, Status
 from flowrra.errors import ResultGone
 from flowrra.interfaces import Stored, StoredSpan
@@ -42,9 +42,11 @@ class MemoryBackend:
     def save_now(self, done: Sequence[Stored]) -> None:
         """As :meth:`save`, which has nothing to wait for here."""
         if isinstance(done, StoredSpan) and len(done) >= _SHORT:
-            self._runs[done[0].record.submission.id] = done
-            self._count += len(done)
-            insort(self._spans, done, key=_first_number)
+            first = done[0].record.submission.id
+            if first not in self._runs:
+                self._runs[first] = done
+                self._count += len(done)
+                insort(self._spans, done, key=_first_number)
         else:
             for run in done:
                 self._keep(run)
@@ -66,12 +68,12 @@ class MemoryBackend:
         found = self._runs.get(run_id)
         if isinstance(found, Stored):
             return found
-        number = run_id.rpartition("-")[2]
-        if not number.isdecimal():
+        number = number_in(run_id)
+        if number is None:
             return None
         # A copy: another thread may be saving.
         spans = list(self._spans)
-        before = bisect_right(spans, int(number), key=_first_number)
+        before = bisect_right(spans, number, key=_first_number)
         if not before:
             return None
         index = spans[before - 1].index_of(run_id)

@@ -84,9 +84,24 @@ class Submission(NamedTuple):
     """Monotonic clock."""
     batch_id: str | None = None
     position: int | None = None
-    """Its place in its batch, from 0."""
+    """Its place, from 0, in its batch or in the ``imap`` whose seed it shares."""
     owner: str | None = None
     """The cell execution that submitted it, as the host names it."""
+    seed: int | None = None
+    """As given by the user; None: one is derived from the id, see :mod:`flowrra.core.seeds`."""
+
+
+_LONGEST_NUMBER = 18
+"""Digits; of very long ones Python makes no number."""
+
+
+def number_in(run_id: str) -> int | None:
+    """The number that *run_id* ends with, or None if it cannot be the id of a run.
+
+    Runs are numbered in their app, those of a map one after the other, so that they are found without an index.
+    """
+    number = run_id.rpartition("-")[2]
+    return int(number) if number.isdecimal() and len(number) <= _LONGEST_NUMBER else None
 
 
 class RunRecord(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 from flowrra.clock import Clock, Timer
 from flowrra.core.ready import Place, ReadyQueue
 from flowrra.core.records import Submission
+from flowrra.core.seeds import source_of
 from flowrra.core.statuses import Status
 from flowrra.engine.columns import Columns
 from flowrra.engine.run import FromMap, Run
@@ -141,15 +142,15 @@ class Dispatch:
     def _give_some(self, name: str, waiting: Waiting, place: Place[Item], room: int) -> None:
         """Give as many of a row as there is room for; the others keep their places."""
         executor, columns, first = self._executors[name], waiting.columns, waiting.first
-        most = columns.givable(first, min(room, waiting.length))
-        given = (most if _takes_spans(executor) else 1) if most else 1
-        self._worst_given[name] = max((place.rank, place.seq + given - 1), self._worst_given[name])
-        waiting.first, waiting.length = first + given, waiting.length - given
+        given = columns.givable(first, min(room, waiting.length) if _takes_spans(executor) else 1)
+        gone = given or columns.ended(first, waiting.length)
+        waiting.first, waiting.length = first + gone, waiting.length - gone
         if waiting.length:
             # Before anything is given: an executor may report at once, and what is left must be in its place then.
-            self._queues[name].push(waiting, columns.submission.priority, place.seq + given)
-        if not most:
-            return  # the first one was cancelled while it waited
+            self._queues[name].push(waiting, columns.submission.priority, place.seq + gone)
+        if not given:
+            return
+        self._worst_given[name] = max((place.rank, place.seq + given - 1), self._worst_given[name])
         if _takes_spans(executor):
             executor.begin_span(columns.give(first, given))
             return
@@ -245,4 +246,5 @@ def _attempt(run: Run, seq: int) -> Attempt:
         seq,
         encoded,
         submission.deadline,
+        *source_of(submission),
     )

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from flowrra import log
-from flowrra.engine.columns import Stretch
 from flowrra.engine.run import Run
+from flowrra.engine.stretches import Stretch
 from flowrra.interfaces import ResultBackend, Stored
 
 GROUP = 500

@@ -75,8 +75,13 @@ class MappedRuns:
 
     def loop_to_pump(self, what: str) -> asyncio.AbstractEventLoop | None:
         # All of them need the same loops, so the first one that is not over speaks for the others.
-        waiting = next(self.columns.unsettled(self.positions), None)
-        return None if waiting is None else loop_to_pump((self.columns.run(waiting),), what)
+        for position in self.columns.unsettled(self.positions):
+            run = self.columns.run(position)
+            found = loop_to_pump((run,), what)
+            # One that has ended while it was asked has said nothing.
+            if found is not None or not run.settled:
+                return found
+        return None
 
 
 class ColumnsCountdown:
@@ -110,6 +115,7 @@ class ColumnsCountdown:
             return
         fire, self._fire = self._fire, None
         if fire is not None:
+            self._columns.unlisten(self._heard)
             fire.fire()
 
     def _failed_at(self, position: int) -> bool:

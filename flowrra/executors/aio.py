@@ -10,7 +10,7 @@ from flowrra.core.statuses import OutcomeKind, StopReason
 from flowrra.errors import AppStopped, TaskCancelled
 from flowrra.executors.in_process import Entry, InProcess
 from flowrra.failures import outcome_of_exception
-from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.interfaces import Attempt, AttemptSink, Call, Span
 from flowrra.loops import LoopInbox
 
 GRACE = 0.4
@@ -20,11 +20,10 @@ GRACE = 0.4
 class _Coroutine(Entry):
     """``grace`` belongs to the engine's loop, the other fields to the coroutines'."""
 
-    __slots__ = ("begun", "grace", "stop_before_start", "task")
+    __slots__ = ("grace", "stop_before_start", "task")
 
-    def __init__(self, attempt: Attempt) -> None:
-        super().__init__(attempt)
-        self.begun = False
+    def __init__(self, attempt: Attempt, span: Span | None) -> None:
+        super().__init__(attempt, span)
         self.stop_before_start = False
         self.task: asyncio.Task[None] | None = None
         self.grace: asyncio.TimerHandle | None = None
@@ -50,9 +49,10 @@ class AioExecutor(InProcess[_Coroutine]):
         self._target = self._engine if self._loop is None else LoopInbox(self._loop)
         self._same_loop = self._target.loop is self._engine.loop
 
-    def begin(self, attempt: Attempt) -> None:
-        entry = _Coroutine(attempt)
-        self._occupy(entry)
+    def _entry(self, attempt: Attempt, span: Span | None) -> _Coroutine:
+        return _Coroutine(attempt, span)
+
+    def _begin(self, entry: _Coroutine) -> None:
         if self._same_loop:
             self._launch(entry)
         elif not self._target.post(self._launch, entry):
@@ -90,12 +90,10 @@ class AioExecutor(InProcess[_Coroutine]):
             stopped = TaskCancelled(attempt.task_name, attempt.run_id)
             self._tell_end(entry, Outcome(OutcomeKind.CANCELLED, exception=stopped))
             return
-        entry.begun = True
+        entry.began = time.monotonic()
         try:
-            if self._same_loop:
-                self._sink.started(attempt, None)
-            else:
-                self._engine.post(self._sink.started, attempt, None, time.monotonic())
+            if entry.span is None:
+                self._tell_begin(attempt, entry.began)
             self._become_current(entry)
             outcome = Outcome(OutcomeKind.RETURNED, await call.function(*call.args, **call.kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome; it must not end the loop
@@ -105,6 +103,12 @@ class AioExecutor(InProcess[_Coroutine]):
         # The task's context leads back to the entry: without this every run would be left to the garbage collector.
         entry.task = None
         self._tell_end(entry, outcome)
+
+    def _tell_begin(self, attempt: Attempt, at: float) -> None:
+        if self._same_loop:
+            self._sink.started(attempt, None, at)
+        else:
+            self._engine.post(self._sink.started, attempt, None, at)
 
     def _tell_end(self, entry: _Coroutine, outcome: Outcome) -> None:
         # What the run has posted itself, such as its progress, comes before its end. And a cancellation may be that of
@@ -116,7 +120,7 @@ class AioExecutor(InProcess[_Coroutine]):
 
     def _cancel(self, entry: _Coroutine) -> None:
         # A task cancelled before its first step would end without entering its body, and nobody would be told.
-        if entry.task is None or not entry.begun:
+        if entry.task is None or entry.began is None:
             entry.stop_before_start = True
         else:
             entry.task.cancel()

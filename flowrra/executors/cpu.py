@@ -9,6 +9,7 @@ from flowrra.core.statuses import StopReason
 from flowrra.interfaces import Attempt, AttemptSink, Call, Span
 from flowrra.options import check_positive_count
 from flowrra.pool.cores import available_cores
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
 from flowrra.pool.encoding.functions import encode_function
 from flowrra.pool.supervisor import Preparation, Supervisor
@@ -36,7 +37,8 @@ class CpuExecutor:
         self.name = name
         self._idle, self._initializer, self._nice = idle, initializer, nice
         self._workers = available_cores() if workers is None else check_positive_count("cpu_workers", workers)
-        self._encoder = CallEncoder()
+        self._depot = Depot()
+        self._encoder = CallEncoder(self._depot)
         self._supervisor: Supervisor | None = None
 
     @property
@@ -62,12 +64,12 @@ class CpuExecutor:
     async def start(self, sink: AttemptSink) -> None:
         """Make ready; the processes are started when the first run comes. Twice is as good as once."""
         if self._supervisor is None:
-            self._supervisor = Supervisor(self._workers, self.name, sink, self._preparation())
+            self._supervisor = Supervisor(self._workers, self.name, sink, self._depot, self._preparation())
 
     def _preparation(self) -> Preparation:
         if self._initializer is None:
             return Preparation(self._idle, self._nice)
-        ref = encode_function("initializer", self._initializer, reusable=True)
+        ref = encode_function("initializer", self._initializer, self._depot, reusable=True)
         return Preparation(self._idle, self._nice, ref)
 
     def room(self) -> int:
@@ -96,10 +98,16 @@ class CpuExecutor:
         self._running.recall(above)
 
     def describe(self) -> Mapping[str, Any]:
-        """slots, workers, spare, busy, prefetched, lost (ended by themselves), replaced (after a stop), pids."""
+        """slots, workers, spare, busy, prefetched, lost (ended by themselves), replaced (after a stop), pids.
+
+        Of what is shared by content: shared_slabs, mapped_slabs (by workers), shared_bytes (in memory), pinned_bytes
+        (for runs that are not over), spilled_bytes (in files); so far: copied_bytes, found_bytes (which were submitted
+        and needed no copy).
+        """
+        shared = self._depot.describe()
         if self._supervisor is None:
-            return {"slots": self.slots}
-        return {"slots": self.slots, **self._supervisor.describe()}
+            return {"slots": self.slots, **shared}
+        return {"slots": self.slots, **self._supervisor.describe(), **shared}
 
     async def close(self) -> None:
         """End all processes, and what tasks have started in them, by force."""
@@ -107,6 +115,7 @@ class CpuExecutor:
         if supervisor is not None:
             await supervisor.close()
         self._encoder.forget()
+        self._depot.close()
 
     @property
     def _running(self) -> Supervisor:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from threading import RLock
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from flowrra.core.records import Outcome
-from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.core.seeds import Source
+from flowrra.core.statuses import OutcomeKind
+from flowrra.executors.spans import MapCalls, Returned
+from flowrra.interfaces import Attempt, AttemptSink, Call, Span, SpanSink
 from flowrra.loops import LoopInbox
 from flowrra.running import RunContext, ThinnedReport, become
+
+LOOK_SECONDS = 0.01
+"""How often is looked for runs of a map that have begun and do not end soon."""
 
 _making_context = RLock()
 
@@ -21,10 +29,15 @@ class Entry:
     """An attempt that occupies a slot. Once ``answered`` without having ended it is abandoned."""
 
     # One is made for each attempt, so it is kept cheap: what few functions ask for is made when one asks.
-    __slots__ = ("answered", "attempt", "context", "report", "waits")
+    __slots__ = ("answered", "attempt", "began", "context", "report", "span", "told", "waits", "worker")
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, span: Span | None) -> None:
         self.attempt = attempt
+        self.span = span
+        """Set if it came with others of its map: then its begin is told only if it does not end soon."""
+        self.began: float | None = None
+        self.worker: str | None = None
+        self.told = False
         self.answered = False
         self.waits = 0
         """For how many things at a time it waits; others may have its slot meanwhile."""
@@ -35,7 +48,7 @@ class Entry:
 E = TypeVar("E", bound=Entry)
 
 
-class InProcess(Generic[E]):
+class InProcess(ABC, Generic[E]):
     """Counts slots and encodes calls: as the objects themselves, with the context variables of the submission.
 
     Nothing is prefetched: every attempt begins at once. The entries belong to the engine's loop.
@@ -46,6 +59,7 @@ class InProcess(Generic[E]):
         self._slots = slots
         self._entries: dict[tuple[str, int], E] = {}
         self._waiting = 0
+        self._look_timer: asyncio.TimerHandle | None = None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -59,12 +73,29 @@ class InProcess(Generic[E]):
         return call, copy_context()
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Call, Context]]:
-        context = copy_context()
-        return [(call._replace(args=row), context) for row in rows]
+        return MapCalls(call, rows, copy_context())
 
     async def start(self, sink: AttemptSink) -> None:
         self._sink = sink
         self._engine = LoopInbox(asyncio.get_running_loop())
+        # Whoever hands over spans hears of them.
+        self._returned = Returned(cast("SpanSink", sink), self._engine.loop)
+
+    def begin(self, attempt: Attempt) -> None:
+        self._occupy(self._entry(attempt, None))
+
+    def begin_span(self, span: Span) -> None:
+        for position in range(span.first, span.first + span.length):
+            self._occupy(self._entry(span.attempt(position), span))
+        self._look_soon()
+
+    @abstractmethod
+    def _entry(self, attempt: Attempt, span: Span | None) -> E:
+        """Make an entry."""
+
+    @abstractmethod
+    def _begin(self, entry: E) -> None:
+        """Have its function called. Never from inside this call: the engine is in the middle of deciding."""
 
     def room(self) -> int:
         return self._slots - len(self._entries) + self._waiting
@@ -78,8 +109,12 @@ class InProcess(Generic[E]):
 
     def _occupy(self, entry: E) -> None:
         self._entries[entry.attempt.run_id, entry.attempt.number] = entry
+        self._begin(entry)
 
     def _forget_all(self) -> None:
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+            self._look_timer = None
         self._entries.clear()
         self._waiting = 0
 
@@ -95,10 +130,46 @@ class InProcess(Generic[E]):
         if self._entries.pop((attempt.run_id, attempt.number), None) is None:
             return
         self._waiting -= bool(entry.waits)
+        if entry.context is not None:
+            # It leads back to the entry: the arguments must not wait for the garbage collector.
+            entry.attempt = attempt._replace(encoded=None)
         if entry.answered:
             self._sink.released(attempt)
-        else:
+        elif entry.span is None or entry.began is None:
             self._sink.finished(attempt, outcome, at)
+        else:
+            self._tell_end_of(entry, entry.span, outcome, time.monotonic() if at is None else at)
+
+    # Runs of a map that came together.
+
+    def _tell_end_of(self, entry: E, span: Span, outcome: Outcome, at: float) -> None:
+        assert entry.began is not None, "its function was called"
+        if outcome.kind is OutcomeKind.RETURNED:
+            position = entry.attempt.seq - span.seq + span.first
+            self._returned.add(span, position, outcome.value, entry.began, at, entry.worker)
+            return
+        if not entry.told:
+            self._sink.started(entry.attempt, entry.worker, entry.began)
+        self._sink.finished(entry.attempt, outcome, at)
+
+    def _look_soon(self) -> None:
+        if self._look_timer is None:
+            self._look_timer = self._engine.loop.call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Tell of those that began a while ago. An object for each run of a map would cost more than most runs do."""
+        self._look_timer = None
+        a_while_ago = time.monotonic() - LOOK_SECONDS
+        untold = [entry for entry in self._entries.values() if not (entry.told or entry.answered)]
+        for entry in untold:
+            if entry.span is not None and entry.began is not None and entry.began <= a_while_ago:
+                entry.told = True
+                position = entry.attempt.seq - entry.span.seq + entry.span.first
+                self._returned.sink.span_began(entry.span, position, entry.worker, entry.began)
+        if any(entry.span is not None and not entry.told for entry in untold):
+            self._look_soon()
+
+    # While a function executes, on its thread.
 
     def _become_current(self, entry: E) -> None:
         """Make *entry* what the code that runs from here on finds with ``current_run()``."""
@@ -113,7 +184,13 @@ class InProcess(Generic[E]):
                 entry.report = ThinnedReport(partial(self._engine.post, self._sink.progressed, attempt.run_id))
                 waiting = partial(self._engine.post, self._set_waiting, entry)
                 entry.context = RunContext(
-                    attempt.run_id, attempt.number, attempt.task_name, attempt.deadline, entry.report, waiting
+                    attempt.run_id,
+                    attempt.number,
+                    attempt.task_name,
+                    attempt.deadline,
+                    entry.report,
+                    waiting,
+                    Source(attempt.seed, attempt.position),
                 )
             return entry.context
 

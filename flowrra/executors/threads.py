@@ -12,7 +12,7 @@ from flowrra.errors import InvalidTask, TaskCancelled
 from flowrra.executors.crew import Crew
 from flowrra.executors.in_process import Entry, InProcess
 from flowrra.failures import outcome_of_exception
-from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.interfaces import Attempt, AttemptSink, Call, Span
 
 
 class ThreadExecutor(InProcess[Entry]):
@@ -29,9 +29,10 @@ class ThreadExecutor(InProcess[Entry]):
         await super().start(sink)
         self._crew = Crew()
 
-    def begin(self, attempt: Attempt) -> None:
-        entry = Entry(attempt)
-        self._occupy(entry)
+    def _entry(self, attempt: Attempt, span: Span | None) -> Entry:
+        return Entry(attempt, span)
+
+    def _begin(self, entry: Entry) -> None:
         self._crew.hand(self._execute, entry)
 
     def stop(self, attempt: Attempt, reason: StopReason) -> None:
@@ -56,7 +57,10 @@ class ThreadExecutor(InProcess[Entry]):
             self._engine.post(self._over, entry, Outcome(OutcomeKind.CANCELLED))
             return
         call, context = attempt.encoded
-        self._engine.post(self._sink.started, attempt, threading.current_thread().name, time.monotonic())
+        entry.worker = threading.current_thread().name
+        entry.began = time.monotonic()
+        if entry.span is None:
+            self._engine.post(self._sink.started, attempt, entry.worker, entry.began)
         # A copy for each attempt: what one sets must not be seen by the next, and a context cannot be entered twice.
         outcome = context.copy().run(self._call, entry, call)
         if entry.report is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from flowrra.core.records import Outcome
+from flowrra.interfaces import Attempt
 from flowrra.pool import outcomes
 from flowrra.pool.decoder import Decoder
 from flowrra.pool.ledger import Due
@@ -49,10 +50,12 @@ class Endings:
             if fd is not None:
                 os.close(fd)
         elif outcomes.is_quick(ending):
-            outcome = outcomes.decoded(due.attempt, ending, fd)
+            outcome = outcomes.rebuilt(due.attempt, ending, outcomes.received(ending, fd))
         hold = self.hold(worker, due, outcome, wrote=ending.wrote)
         if hold is not None and outcome is None:
-            self._decoder.decode(partial(outcomes.decoded, due.attempt, ending, fd), partial(self.decoded, hold))
+            # Mapped before it waits for the thread: descriptors are few, mappings are many.
+            parts = outcomes.received(ending, fd)
+            self._decoder.decode(partial(outcomes.rebuilt, due.attempt, ending, parts), partial(self.decoded, hold))
 
     def awaits_output(self, worker: int, number: int) -> bool:
         """Not everything that the run, which wrote something, has written was passed on."""
@@ -69,6 +72,14 @@ class Endings:
         self._holds.setdefault(worker, {})[due.number] = held
         return held
 
+    def stop(self, attempt: Attempt) -> None:
+        """End *attempt* now if its value is still being rebuilt, which runs the user's code and may never end."""
+        key = attempt.run_id, attempt.number
+        for hold in [hold for holds in self._holds.values() for hold in holds.values()]:
+            if hold.outcome is None and (hold.due.attempt.run_id, hold.due.attempt.number) == key:
+                hold.output_due = False
+                self.decoded(hold, outcomes.stopped(attempt))
+
     def forget(self) -> None:
         """Tell nothing any more."""
         self._holds.clear()
@@ -78,6 +89,8 @@ class Endings:
         await self._decoder.close()
 
     def decoded(self, hold: Hold, outcome: Outcome) -> None:
+        if hold.outcome is not None:  # it has been stopped meanwhile
+            return
         hold.outcome = outcome
         self._release(hold)
 
@@ -104,7 +117,7 @@ class Endings:
         if hold.outcome is None or hold.output_due:
             return
         holds = self._holds.get(hold.worker)
-        if holds is None:
+        if holds is None or hold.due.number not in holds:  # everything was forgotten
             return
         del holds[hold.due.number]
         if not holds:

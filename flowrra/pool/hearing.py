@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from flowrra import log
 from flowrra.core.statuses import OutcomeKind
@@ -29,6 +29,10 @@ from flowrra.pool.transport import messages as said
 from flowrra.pool.transport.page import FLUSHED, Ending, entries_of, instants_of
 
 
+class Dropped(Protocol):
+    def __call__(self, number: int, worker: int, *, clean: bool) -> None: ...
+
+
 class Hearing:
     """Listens to all workers. *carry_out* is called with what the roster decides, *ended* when runs have ended."""
 
@@ -42,9 +46,10 @@ class Hearing:
         carry_out: Callable[[Sequence[Order]], None],
         ended: Callable[[], None],
         prefer: Callable[[Sequence[str]], None],
+        dropped: Dropped,
     ) -> None:
         self._name, self._sink, self._roster, self._ledger, self._endings = name, sink, roster, ledger, endings
-        self._carry_out, self._after_end, self._prefer = carry_out, ended, prefer
+        self._carry_out, self._after_end, self._prefer, self._dropped = carry_out, ended, prefer, dropped
 
     def hear(self, link: Link) -> bool:
         """Read everything that the worker has said. False: nothing."""
@@ -60,6 +65,8 @@ class Hearing:
                     self._reported(link, group, message, received.fd)
             elif isinstance(message, said.Progressed):
                 self._progressed(link, message)
+            elif isinstance(message, said.SlabDropped):
+                self._dropped(message.slab, link.worker, clean=message.clean)
         return heard
 
     def _mistrust(self, link: Link, fd: int | None) -> None:

@@ -44,7 +44,7 @@ class Kinds:
 
     def single(self, task_name: str, call: EncodedCall) -> Kind:
         constants = call.constants.digest if call.constants is not None else b""
-        key = (task_name, call.function.digest, constants, call.surroundings.number, call.memory_limit)
+        key = (task_name, call.function.digest, constants, call.surroundings.number, call.memory_limit, call.readonly)
         kind = self._singles.get(key)
         if kind is None:
             # Without its arguments, which may be large.
@@ -65,8 +65,8 @@ class Kinds:
 
 
 def size_of(call: EncodedCall) -> int:
-    """Bytes in a packet. What comes with a segment fills a packet: a descriptor belongs to a whole message."""
-    return PACKET if call.arguments.segment is not None else len(call.arguments.head) + _OVERHEAD
+    """Bytes in a packet. A run with large arguments travels alone: it is not short."""
+    return PACKET if call.arguments.blocks is not None else len(call.arguments.head) + _OVERHEAD
 
 
 def _keep(kept: dict[object, T] | dict[bytes, T] | dict[tuple[object, ...], T], key: object, value: T) -> None:

@@ -11,25 +11,37 @@ import os
 import signal
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import cast
 
-from flowrra.interfaces import Attempt
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.calls import EncodedCall, EncodedMap
 from flowrra.pool.encoding.functions import FunctionRef
 from flowrra.pool.encoding.maps import EncodedRows
-from flowrra.pool.encoding.payloads import INLINE
+from flowrra.pool.encoding.payloads import INLINE, Payload
 from flowrra.pool.encoding.surroundings import SurroundingsRef
 from flowrra.pool.groups import Group
 from flowrra.pool.kinds import Single, Stretch
 from flowrra.pool.ledger import Ledger
-from flowrra.pool.transport.messages import Forget, RunGroup, Setup, SpanGroup, Stop, Supply, SurroundingsSupply
+from flowrra.pool.transport.messages import (
+    Forget,
+    ForgetSlab,
+    Places,
+    RunGroup,
+    Setup,
+    SlabSupply,
+    SpanGroup,
+    Stop,
+    Supply,
+    SurroundingsSupply,
+)
 from flowrra.pool.transport.page import Page
 from flowrra.pool.transport.segments import Segment
-from flowrra.pool.transport.wire import Received, Receiver, pairs, send
+from flowrra.pool.transport.wire import Received, Receiver, pairs, send, send_with
 
-_Packet = tuple[RunGroup | SpanGroup, Segment | None]
+_Packet = tuple[RunGroup | SpanGroup, list[Payload]]
+"""With those of its payloads that have large parts."""
 _SUPPLIES_KEPT = 256
 """Functions a worker keeps loaded."""
 
@@ -40,7 +52,8 @@ class Link:
     Raises ``OSError`` if this process has not enough descriptors left for it.
     """
 
-    def __init__(self, worker: int) -> None:
+    def __init__(self, worker: int, depot: Depot) -> None:
+        self._depot = depot
         self.worker = worker
         self.pid = 0
         self.pidfd = -1
@@ -70,7 +83,9 @@ class Link:
         self._owed: list[int] = []
         """Signals for a process that has not been reported yet; it may run already."""
         self._queue_back, self._answers = Receiver(self._queue_end), Receiver(self.answers)
-        self._supplied: OrderedDict[bytes, None] = OrderedDict()
+        self._supplied: OrderedDict[bytes, Places] = OrderedDict()
+        """Where the parts of each are: content that was given up and came back is elsewhere."""
+        self._slabs: set[int] = set()
         self._surroundings_sent: set[int] = set()
 
     def ends(self) -> list[int]:
@@ -102,9 +117,11 @@ class Link:
             self._supply(common.function)
             if common.constants is not None:
                 self._supply(common.constants)
+            packet, payloads = _packet(group, ledger)
+            for payload in payloads:
+                self._supply_slabs(payload)
             sock = self._queue
-            message, segment = _packet(group, ledger.attempts, ledger.attempt)
-            send(sock, message, segment)
+            send(sock, packet)
         except BlockingIOError:
             return sock
         return None
@@ -116,18 +133,33 @@ class Link:
         send(self._supplies, Setup(nice, b"" if initializer is None else initializer.digest))
 
     def _supply(self, ref: FunctionRef) -> None:
-        if ref.digest in self._supplied:
+        payload = ref.payload
+        self._supply_slabs(payload)
+        if self._supplied.get(ref.digest) == payload.places:
             self._supplied.move_to_end(ref.digest)
             return
-        payload = ref.payload
-        supply = Supply(ref.digest, ref.reusable, ref.sources, payload.kind, payload.head, payload.table)
-        send(self._supplies, supply, payload.segment)
-        self._supplied[ref.digest] = None
+        send(self._supplies, Supply(ref.digest, ref.reusable, ref.sources, payload.kind, payload.head, payload.places))
+        self._supplied[ref.digest] = payload.places
+        self._supplied.move_to_end(ref.digest)
         if len(self._supplied) > _SUPPLIES_KEPT:
             # Queued runs cannot need the oldest: whatever they name was moved to the end when they were queued.
             oldest = next(iter(self._supplied))
             send(self._supplies, Forget(oldest))
             del self._supplied[oldest]
+
+    def _supply_slabs(self, payload: Payload) -> None:
+        for slab in payload.blocks.slabs if payload.blocks is not None else ():
+            if slab.number not in self._slabs:
+                send_with(self._supplies, SlabSupply(slab.number, slab.size), [slab.fd])
+                self._slabs.add(slab.number)
+                self._depot.supplied(slab, self.worker)
+
+    def forget_slab(self, number: int) -> None:
+        """Have the worker drop a slab that no run refers to, unless it has been told to, or has no room to hear it."""
+        if number in self._slabs:
+            with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+                send(self._supplies, ForgetSlab(number))
+                self._slabs.discard(number)
 
     def _supply_surroundings(self, surroundings: SurroundingsRef) -> None:
         head, segment = surroundings.pickled, None
@@ -221,7 +253,7 @@ class Link:
             self.pidfd = -1
 
 
-def _packet(group: Group, attempts: Mapping[int, Attempt], attempt_of: Callable[[int], Attempt]) -> _Packet:
+def _packet(group: Group, ledger: Ledger) -> _Packet:
     """What is sent for *group*."""
     facts: Single | Stretch = group.kind.facts
     common = facts.common
@@ -231,23 +263,31 @@ def _packet(group: Group, attempts: Mapping[int, Attempt], attempt_of: Callable[
         common.constants.digest if common.constants is not None else b"",
         common.surroundings.number,
         common.memory_limit,
+        common.readonly,
     )
     if isinstance(facts, Stretch):
         span = facts.span
         position = span.first + group.number - facts.number
         rows: EncodedRows = cast("EncodedMap", span.encoded).rows
-        pieces = rows.columns(position, group.count)
         return SpanGroup(
-            *shared, group.number, group.count, span.prefix, span.number + position, span.deadline, pieces
-        ), None
-    segment = None
+            *shared,
+            number=group.number,
+            length=group.count,
+            prefix=span.prefix,
+            first_id=span.number + position,
+            deadline=span.deadline,
+            seed=span.seed,
+            position=position,
+            pieces=rows.columns(position, group.count),
+        ), []
+    large: list[Payload] = []
     runs = []
     for ticket in group.tickets:
         number = ticket.number
-        attempt = attempts.get(number) or attempt_of(number)
-        payload = attempt.encoded.arguments
-        segment = payload.segment
-        runs.append(
-            (number, attempt.run_id, attempt.number, attempt.deadline, payload.kind, payload.head, payload.table)
-        )
-    return RunGroup(*shared, tuple(runs)), segment
+        attempt = ledger.attempts.get(number) or ledger.attempt(number)
+        run_id, nth, _, _, _, encoded, deadline, seed, position = attempt
+        payload: Payload = encoded.arguments
+        if payload.blocks is not None:
+            large.append(payload)
+        runs.append((number, run_id, nth, deadline, payload.kind, payload.head, payload.places, seed, position))
+    return RunGroup(*shared, tuple(runs)), large

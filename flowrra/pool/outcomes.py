@@ -8,7 +8,7 @@ import sys
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import FlowrraError, MemoryLimitExceeded, NotDecodable, TaskCancelled, WorkerLost, WorkerStartFailed
-from flowrra.failures import error_info
+from flowrra.failures import error_info, safe_str
 from flowrra.interfaces import Attempt
 from flowrra.pool.encoding.failures import decode_failure
 from flowrra.pool.encoding.payloads import BUILTIN, PLAIN, arrived, load
@@ -51,22 +51,31 @@ def is_quick(answer: Ending) -> bool:
     return answer.kind == BUILTIN or (answer.kind == PLAIN and "numpy" in sys.modules)
 
 
-def decoded(attempt: Attempt, answer: Ending, fd: int | None) -> Outcome:
-    """Rebuild what a worker sent; closes *fd*. Never raises: a value that cannot be rebuilt is an outcome, too."""
+def received(answer: Ending, fd: int | None) -> list[memoryview] | OSError:
+    """The parts of what a worker sent, or why they are not to be had; closes *fd*."""
+    try:
+        return arrived(fd, answer.table)
+    except OSError as error:
+        return error
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def rebuilt(attempt: Attempt, answer: Ending, parts: list[memoryview] | OSError) -> Outcome:
+    """Rebuild what a worker sent. Never raises: a value that cannot be rebuilt is an outcome, too."""
     kind = OutcomeKind(answer.outcome)
     size = len(answer.head) + sum(length for _, length in answer.table)
     try:
-        parts = arrived(fd, answer.table)
+        if isinstance(parts, OSError):
+            raise parts
         if kind is OutcomeKind.RETURNED:
             return Outcome(kind, value=load(answer.head, parts), size=size)
         return decode_failure(kind, answer.head, parts)._replace(size=size)
     except BaseException as error:  # noqa: BLE001 - the user's __setstate__ may raise anything, on a thread of ours
-        refused = NotDecodable(attempt.task_name, "the result", type(error).__name__, str(error))
+        refused = NotDecodable(attempt.task_name, "the result", type(error).__name__, safe_str(error))
         refused.__cause__ = error if isinstance(error, Exception) else None
         return _failure(OutcomeKind.NOT_ENCODABLE, refused)
-    finally:
-        if fd is not None:
-            os.close(fd)
 
 
 def _failure(kind: OutcomeKind, error: FlowrraError) -> Outcome:

@@ -14,6 +14,7 @@ from flowrra.errors import WorkerStartFailed
 from flowrra.interfaces import Attempt, AttemptSink, Span
 from flowrra.pool import orders as order
 from flowrra.pool import outcomes
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.decoder import Decoder
 from flowrra.pool.encoding.calls import EncodedCall, EncodedMap
 from flowrra.pool.encoding.functions import FunctionRef
@@ -29,6 +30,8 @@ from flowrra.pool.transport import messages as said
 from flowrra.pool.worker_state import Role
 from flowrra.pool.zygotes import Zygotes
 
+_TIDY = 1.0
+"""Seconds between looks for shared memory that can be given back, while there is any."""
 _RETRY = 0.2
 """Seconds until a run is passed to a worker again, after this process had no descriptor left to do so."""
 
@@ -51,11 +54,13 @@ class Preparation(NamedTuple):
 class Supervisor:
     """One life of a pool, from ``open`` to ``close``."""
 
-    def __init__(self, slots: int, name: str, sink: AttemptSink, preparation: Preparation) -> None:
+    def __init__(self, slots: int, name: str, sink: AttemptSink, depot: Depot, preparation: Preparation) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._sink = sink
         self._roster = Roster(slots)
+        self._depot = depot
+        self._tidying = False
         self._links: dict[int, Link] = {}
         self._zygotes = Zygotes(self._loop, self)
         self._ledger = Ledger(sink)
@@ -70,6 +75,7 @@ class Supervisor:
             self._carry_out,
             self._runs_ended,
             self._zygotes.prefer,
+            depot.dropped,
         )
         self._why_no_start = ""
         self._exits: dict[int, tuple[int, said.Ended]] = {}
@@ -123,6 +129,7 @@ class Supervisor:
             self._opened = True
             self._carry_out(self._roster.open())
         self._watch()
+        self._tidy_later()
 
     def _begin(self, ticket: Ticket) -> None:
         self._carry_out(self._roster.begin(ticket))
@@ -168,6 +175,8 @@ class Supervisor:
         if found is not None:
             self._carry_out(self._roster.stop(*found))
             self._assign_soon()
+        else:
+            self._endings.stop(attempt)
 
     def resize(self, slots: int) -> None:
         """Have *slots* workers from now on; those that are too many finish what they execute."""
@@ -327,6 +336,24 @@ class Supervisor:
         timer = self._loop.call_later(seconds, run)
         self._timers.add(timer)
 
+    # Giving back shared memory.
+
+    def _tidy_later(self) -> None:
+        self._pass_on_drops()
+        if not self._tidying and not self._depot.is_empty():
+            self._tidying = True
+            self._later(_TIDY, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = False
+        self._depot.tidy()
+        self._tidy_later()
+
+    def _pass_on_drops(self) -> None:
+        for worker, slab in self._depot.orders():
+            if worker in self._links:
+                self._links[worker].forget_slab(slab)
+
     # Hearing what workers answer.
 
     def _on_answers(self, link: Link) -> None:
@@ -373,7 +400,7 @@ class Supervisor:
 
     def _start_worker(self, worker: int) -> None:
         try:
-            link = self._links[worker] = Link(worker)
+            link = self._links[worker] = Link(worker, self._depot)
             link.set_up(self._preparation.nice, self._preparation.initializer)
             self._zygotes.fork(worker, link.ends())
         except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
@@ -455,6 +482,7 @@ class Supervisor:
             self._exits.pop(worker, None)
 
     def _release(self, link: Link) -> None:
+        self._depot.ended(link.worker)
         self._loop.remove_reader(link.answers)
         for sock in link.writers():
             self._loop.remove_writer(sock)

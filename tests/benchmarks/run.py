@@ -1,103 +1,95 @@
 """``make bench``: every workload with every contender, in rounds, each measurement in a process of its own.
 
-Prints the report as Markdown and writes it, and the measurements as JSON, into ``build-report/``. Contenders take
-turns, each round beginning with another one, so that a slow minute of the machine meets all of them.
+Prints the report as Markdown; ``--json`` writes every sample. Contenders take turns, each round beginning with another
+one, so that a slow minute of the machine meets all of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import subprocess
+import shlex
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks import report  # noqa: E402 - this file is a program, too
-from tests.benchmarks.report import Sample  # noqa: E402
-from tests.benchmarks.workloads import BEGUN, WORKLOADS  # noqa: E402
+from tests.benchmarks import processes, report  # noqa: E402 - this file is a program, too
+from tests.benchmarks.contenders import CONTENDERS, missing  # noqa: E402
+from tests.benchmarks.measuring import Sample, measure  # noqa: E402
+from tests.benchmarks.workloads import WORKLOADS  # noqa: E402
 
-TIME_LIMIT = 120
-CLEAN_UP_SECONDS = 5
-
-
-def measure(workload: str, contender: str, *, quick: bool, time_limit: float = TIME_LIMIT) -> Sample:
-    """Measure once in a fresh process. A crash, a wrong result or a hang is a sample too: one without a time."""
-    command = [sys.executable, "-m", "tests.benchmarks.workloads", workload, contender, *(["--quick"] if quick else [])]
-    env = {**os.environ, BEGUN: repr(time.monotonic())}
-    # Files, because processes that a library leaves behind would hold a pipe open.
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=errors, start_new_session=True)
-        try:
-            code = child.wait(time_limit)
-        except subprocess.TimeoutExpired:
-            return Sample(None, f"no result in {time_limit:g} s")
-        finally:
-            _end_session(child)
-        out.seek(0)
-        errors.seek(0)
-        return _sample(code, out.read(), errors.read())
+TIME_LIMIT = 60
+LONG = 15
+"""A peer's measurement that takes longer is not repeated: the rounds are there for the close ones."""
 
 
-def _sample(code: int, out: str, errors: str) -> Sample:
-    if code != 0:
-        return Sample(None, (errors.strip().splitlines() or [f"exit code {code}"])[-1])
-    answer = json.loads(out.splitlines()[-1])
-    return Sample(answer["seconds"], answer["remark"])
-
-
-def _end_session(child: subprocess.Popen[bytes]) -> None:
-    """Let the helpers of a library clean up, then end what is still there of the session, a hanging child included."""
-    give_up = time.monotonic() + (CLEAN_UP_SECONDS if child.returncode is not None else 0)
-    while _exists(child.pid) and time.monotonic() < give_up:
-        time.sleep(0.02)
-    if _exists(child.pid):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
-def _exists(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def run(names: list[str], rounds: int, *, quick: bool) -> report.Samples:
+def run(names: list[str], chosen: list[str] | None, rounds: int, *, quick: bool, time_limit: float) -> report.Samples:
     """Return every sample by workload and contender."""
-    samples: report.Samples = {name: {contender: [] for contender in WORKLOADS[name].contenders} for name in names}
+    samples: report.Samples = {name: {one: [] for one in contenders(name, chosen)} for name in names}
     for turn in range(rounds):
-        for name in names:
-            contenders = WORKLOADS[name].contenders
-            first = turn % len(contenders)
-            for contender in contenders[first:] + contenders[:first]:
-                sample = measure(name, contender, quick=quick)
-                samples[name][contender].append(sample)
-                print(f"round {turn + 1}: {name}, {contender}: {report.cell(sample)}", file=sys.stderr, flush=True)
+        for name, taken in samples.items():
+            order = list(taken)
+            first = turn % len(order) if order else 0
+            for contender in order[first:] + order[:first]:
+                if _is_settled(contender, taken[contender]):
+                    continue
+                sample = _sample(name, contender, quick=quick, time_limit=time_limit)
+                taken[contender].append(sample)
+                line = report.line(WORKLOADS[name], sample)
+                print(f"round {turn + 1}: {name}, {contender}: {line}", file=sys.stderr, flush=True)
     return samples
+
+
+def contenders(name: str, chosen: list[str] | None) -> list[str]:
+    """Those of the workload that were asked for; classes of one's own take part in every workload."""
+    own = [one for one in chosen or () if ":" in one]
+    return [one for one in WORKLOADS[name].contenders if chosen is None or one in chosen] + own
+
+
+def _is_settled(contender: str, taken: list[Sample]) -> bool:
+    if not taken or contender.startswith("flowrra"):
+        return False
+    return taken[-1].took > LONG or bool(taken[-1].failure.startswith("skipped"))
+
+
+def _sample(name: str, contender: str, *, quick: bool, time_limit: float) -> Sample:
+    absent = missing(contender)
+    if absent:
+        return Sample(failure=f"skipped: {', '.join(absent)} is not installed")
+    return measure(name, contender, quick=quick, time_limit=time_limit)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare flowrra with the libraries one would otherwise use.")
-    parser.add_argument("--quick", action="store_true", help="one round of small sizes: does it work at all?")
-    parser.add_argument("--rounds", type=int, help="how often each contender is measured (default 5, quick 1)")
-    parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="WORKLOAD")
-    parser.add_argument("--output", type=Path, default=ROOT / "build-report", metavar="FOLDER")
+    parser.add_argument("--rounds", type=int, help="how often each contender is measured (default 3, quick 1)")
+    parser.add_argument(
+        "--only", type=_list, default=list(WORKLOADS), metavar="WORKLOAD[,…]", help=", ".join(WORKLOADS)
+    )
+    parser.add_argument("--contenders", type=_list, metavar="NAME[,…]", help="default: all; module:Class adds your own")
+    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT, metavar="SECONDS", help="of one measurement")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it work at all?")
     asked = parser.parse_args()
-    samples = run(asked.only, asked.rounds or (1 if asked.quick else 5), quick=asked.quick)
-    document = report.document(samples, command=f"python tests/benchmarks/run.py {' '.join(sys.argv[1:])}".strip())
-    asked.output.mkdir(exist_ok=True)
-    asked.output.joinpath("benchmarks.json").write_text(json.dumps(document, indent=1) + "\n")
-    text = report.markdown(document, quick=asked.quick)
-    asked.output.joinpath("benchmarks.md").write_text(text)
-    print(text)
+    unknown = [name for name in asked.only if name not in WORKLOADS]
+    if unknown:
+        parser.error(f"no such workload: {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+    strangers = [one for one in asked.contenders or () if one not in CONTENDERS and ":" not in one]
+    if strangers:
+        parser.error(f"no such contender: {', '.join(strangers)}; there are {', '.join(CONTENDERS)}")
+    processes.adopt_orphans()
+    rounds = asked.rounds or (1 if asked.quick else 3)
+    samples = run(asked.only, asked.contenders, rounds, quick=asked.quick, time_limit=asked.time_limit)
+    command = shlex.join(["python", "tests/benchmarks/run.py", *sys.argv[1:]])
+    document = report.document(samples, command=command, quick=asked.quick)
+    if asked.json:
+        asked.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    print(report.markdown(document))
+
+
+def _list(text: str) -> list[str]:
+    return text.split(",")
 
 
 if __name__ == "__main__":

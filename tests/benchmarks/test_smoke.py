@@ -4,49 +4,62 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.benchmarks import report, run
-from tests.benchmarks.report import Sample
+from tests.benchmarks import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
-QUICK = ["no-ops", "round-trip", "frame", "coroutines", "cold-start"]
-
-
-def test_every_contender_gives_the_right_results_in_a_quick_run(tmp_path: Path) -> None:
-    command = [sys.executable, run.__file__, "--quick", "--output", str(tmp_path), "--only", *QUICK]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=170).stdout
-    samples = json.loads(tmp_path.joinpath("benchmarks.json").read_text())["samples"]
-    assert list(samples) == QUICK
-    without_result = {
-        (name, contender): taken
-        for name, contenders in samples.items()
-        for contender, taken in contenders.items()
-        if taken[0]["seconds"] is None
-    }
-    assert without_result == {}
-    assert tmp_path.joinpath("benchmarks.md").read_text() == printed.removesuffix("\n")
+LIARS = "tests.benchmarks.liars"
 
 
-def test_a_measurement_that_hangs_is_a_sample_without_a_time() -> None:
-    assert run.measure("no-ops", "flowrra", quick=True, time_limit=0.01) == Sample(None, "no result in 0.01 s")
+def bench(tmp_path: Path, *flags: str) -> tuple[dict[str, Any], str]:
+    file = tmp_path / "bench.json"
+    command = [sys.executable, run.__file__, "--quick", "--json", str(file), *flags]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=55).stdout
+    return json.loads(file.read_text()), printed
 
 
-def test_a_measurement_that_fails_says_why() -> None:
-    sample = run.measure("no-ops", "no such pool", quick=True)
-    assert sample.seconds is None
-    assert "KeyError" in sample.remark
+def test_a_quick_run_has_right_results_of_whoever_is_installed(tmp_path: Path) -> None:
+    document, printed = bench(
+        tmp_path, "--only", "no-ops,argument,crash,memory", "--contenders", "flowrra,flowrra-map,ppe-fork,joblib,ray"
+    )
+    taken = {(name, who): one for name, each in document["samples"].items() for who, one in each.items()}
+    assert {name for name, _ in taken} == {"no-ops", "argument", "crash", "memory"}
+    for (name, who), [sample] in taken.items():
+        if sample["failure"].startswith("skipped"):
+            assert (who, sample["failure"]) == ("ray", "skipped: ray is not installed")
+        else:
+            assert sample["values"], (name, who, sample["failure"])
+    assert taken["crash", "flowrra"][0]["values"]["others"] == 19
+    assert taken["memory", "flowrra"][0]["values"]["peak"] > 10_000_000
+    assert "| flowrra, `submit` |" in printed
+    assert "ProcessPoolExecutor, fork" in printed
 
 
-def test_the_report_gives_median_spread_ratio_and_lost_rounds() -> None:
-    taken = {
-        "flowrra": [Sample(2.0, ""), Sample(1.0, ""), Sample(3.0, "")],
-        "loky": [Sample(8.0, "slow"), Sample(None, "it hung"), Sample(8.0, "slow")],
-        "joblib": [Sample(None, "refused")],
-    }
-    text = report.markdown(report.document({"crash": taken}, command="bench"), quick=False)
-    assert "| flowrra | 2 s [1 s–3 s] | 1.00 |  |" in text
-    assert "| loky | 8 s [8 s–8 s] | 4.00 | slow (1 of 3 without result) |" in text
-    assert "| joblib | no result | – | refused |" in text
+@pytest.mark.parametrize(
+    ("liar", "failure"),
+    [
+        ("WrongOnce", "fails: WrongResult: result 199 of 200 is 'something else', not 199"),
+        ("Missing", "fails: WrongResult: [0, 1, 2"),
+        ("NoneAtAll", "no result in 1 s"),
+        ("Gone", "fails: exit code 7"),
+        ("Unheard", "skipped: no-such-distribution is not installed"),
+    ],
+)
+def test_the_table_names_the_failure_of_a_contender(tmp_path: Path, liar: str, failure: str) -> None:
+    name = f"{LIARS}:{liar}"
+    limit = "1" if liar == "NoneAtAll" else "20"
+    document, printed = bench(tmp_path, "--only", "no-ops", "--contenders", name, "--time-limit", limit)
+    [sample] = document["samples"]["no-ops"][name]
+    assert sample["values"] == {}
+    assert sample["failure"].startswith(failure)
+    assert f"– | – | {sample['failure']} |" in printed
+
+
+def test_a_right_contender_of_ones_own_gets_its_line(tmp_path: Path) -> None:
+    document, _ = bench(tmp_path, "--only", "no-ops", "--contenders", f"{LIARS}:Here")
+    [sample] = document["samples"]["no-ops"][f"{LIARS}:Here"]
+    assert sample["values"]["time"] > 0

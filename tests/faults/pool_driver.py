@@ -104,7 +104,7 @@ class Pool:
         name = getattr(function, "__name__", "task")
         encoded = self.executor.encode(Call(name, function, args, kwargs))
         number = next(self._ids)
-        return Attempt(f"run-{number}", 1, name, priority, number, encoded)
+        return Attempt(f"run-{number}", 1, name, priority, number, encoded, seed=f"run-{number}")
 
     def submit(self, function: Callable[..., Any], /, *args: Any, priority: int = 0, **kwargs: Any) -> Attempt:
         attempt = self.attempt(function, *args, priority=priority, **kwargs)

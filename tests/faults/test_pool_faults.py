@@ -546,9 +546,21 @@ async def test_a_worker_that_answers_for_a_run_of_another_is_replaced(caplog: py
 # When descriptors run out.
 
 
-async def test_a_run_that_cannot_be_passed_on_for_want_of_a_descriptor_is_passed_on_later() -> None:
+async def test_large_arguments_need_no_descriptor_to_be_passed_on() -> None:
     async with pool(1) as cpu:
         await cpu.run(work, 1)
+        attempt = cpu.attempt(len, bytes(100_000))
+        with no_more_descriptors():
+            cpu.executor.begin(attempt)
+            assert (await cpu.outcome(attempt)).value == 100_000
+
+
+async def test_a_run_that_cannot_be_passed_on_for_want_of_a_descriptor_is_passed_on_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with pool(1) as cpu:
+        await cpu.run(work, 1)
+        monkeypatch.setenv("VERY_LONG", "x" * 100_000)  # surroundings that do not fit into a message
         attempt, stopped = (cpu.attempt(len, bytes(100_000)) for _ in range(2))
         with no_more_descriptors():
             cpu.executor.begin(attempt)

@@ -96,7 +96,8 @@ def test_the_first_failure_is_raised_with_a_note_and_the_others_go_on(app: Flowr
     batch = app.task(fail_or_wait).map(range(4))
     with pytest.raises(ValueError, match="of its own") as caught:
         batch.result(timeout=10)
-    assert caught.value.__notes__ == ["run 2 of 4, number=2; 0 done, 1 failed, the others go on"]
+    seed = batch[2].info().seed
+    assert caught.value.__notes__ == [f"run 2 of 4, number=2, seed={seed}; 0 done, 1 failed, the others go on"]
     assert not batch.done()
     go_on.set()
     assert batch.wait(10)
@@ -290,3 +291,31 @@ async def test_what_is_paused_on_the_loop_does_not_begin() -> None:
         assert handle.status is Status.PENDING
         app.resume()
         assert await handle == 2
+
+
+def join(first: object, second: object = "", *, token: object = "") -> str:
+    return f"{first}{second}{token}"
+
+
+def test_each_run_of_a_map_shows_its_own_arguments_and_no_secret(app: Flowrra) -> None:
+    plain = app.task(join).map([1, 2.5, None], [True, 4, 10**9], token="hush")
+    assert [handle.info().args_preview for handle in plain] == [
+        "first=1, second=True, token=•••",
+        "first=2.5, second=4, token=•••",
+        "first=None, second=1000000000, token=•••",
+    ]
+    single = app.task(join).map(range(7, 9))
+    assert [handle.info().args_preview for handle in single] == ["first=7", "first=8"]
+    assert [handle.info().args_preview for handle in app.task(join).options(preview=False).map([1, "a"])] == ["", ""]
+
+
+def test_arguments_of_a_map_are_shown_as_they_were_when_it_was_called(app: Flowrra) -> None:
+    changing, constant = [[1], [2]], {"n": 1}
+    app.pause()
+    batch = app.task(join).map(changing, token=None, second=constant)
+    changing[0].append(9)
+    constant["n"] = 2
+    app.resume()
+    assert batch[0].info().args_preview.startswith("first=[1], ")
+    assert "{'n': 1}" in batch[1].info().args_preview
+    assert batch.wait(20)

@@ -790,7 +790,19 @@ async def test_runs_share_the_workers() -> None:
 async def test_facts_are_described() -> None:
     executor = CpuExecutor(2)
     assert executor.slots == 2
-    assert executor.describe() == {"slots": 2}
+    shared = dict.fromkeys(
+        (
+            "shared_slabs",
+            "mapped_slabs",
+            "shared_bytes",
+            "pinned_bytes",
+            "spilled_bytes",
+            "copied_bytes",
+            "found_bytes",
+        ),
+        0,
+    )
+    assert executor.describe() == {"slots": 2, **shared}
     sink = RecordingSink()
     await executor.start(sink)
     try:
@@ -806,6 +818,7 @@ async def test_facts_are_described() -> None:
             "lost": 0,
             "replaced": 0,
             "pids": [],
+            **shared,
         }
     finally:
         await executor.close()

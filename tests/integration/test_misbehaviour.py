@@ -69,10 +69,11 @@ def test_whatever_is_raised_is_that_runs_outcome(
 
 
 @pytest.mark.parametrize("kind", ENDINGS)
-async def test_on_the_callers_own_loop_as_well(kind: type[BaseException]) -> None:
+@pytest.mark.parametrize("function", [raise_it_async, raise_it_at_once])
+async def test_on_the_callers_own_loop_as_well(function: Callable[..., Any], kind: type[BaseException]) -> None:
     expected, status = ENDINGS[kind]
     async with Flowrra("own", cpu_workers=1) as app:
-        handle = app.task(raise_it_async).submit(kind)
+        handle = app.task(function).submit(kind)
         assert isinstance((await app.wait_for_result(handle, 10)).status, Status)
         assert isinstance(handle.exception(0), expected)
         assert handle.status is status

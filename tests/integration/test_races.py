@@ -229,7 +229,7 @@ def test_a_run_that_waits_to_be_saved_is_found_while_the_app_is_released(monkeyp
 
 
 def test_a_stop_ends_though_the_backend_fails_and_says_what_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowrra.engine.engine.STOP_SECONDS", 0.05)
+    monkeypatch.setattr("flowrra.engine.ending.STOP_SECONDS", 0.05)
     backend = DownBackend()
     app = Flowrra("race", cpu_workers=1, backend=backend)
     app.blocking.start()
@@ -249,7 +249,7 @@ def test_leaving_gives_a_backend_that_fails_a_while(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_save_that_never_returns_does_not_keep_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowrra.engine.engine.STOP_SECONDS", 0.05)
+    monkeypatch.setattr("flowrra.engine.ending.STOP_SECONDS", 0.05)
     monkeypatch.setattr(saver, "LAST_ATTEMPT_SECONDS", 0.05)
     backend = GatedBackend()
     app = Flowrra("race", cpu_workers=1, backend=backend)

@@ -116,6 +116,8 @@ def test_status_runs_show_and_cancel(notebook: Kernel) -> None:
         "hung = [hang.submit() for _ in range(3)]"
     )
     assert notebook.run("get_ipython().run_line_magic('flowrra', f'cancel {hung[0].id}')").text == "1"
+    # Until its worker has ended it goes on, and would be asked again.
+    assert notebook.run("hung[0].wait(10)").text == "True"
     assert notebook.run("%flowrra cancel --all").text == "2"
     assert (
         notebook.run("[h.wait(10) and str(h.status) for h in hung]").text == "['CANCELLED', 'CANCELLED', 'CANCELLED']"

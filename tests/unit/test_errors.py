@@ -120,3 +120,19 @@ def test_a_remote_error_shows_the_remote_traceback_as_its_cause() -> None:
     error = errors.RemoteError.of("my.Error", "no", "Traceback (far away)")
     assert isinstance(error.__cause__, errors.RemoteTraceback)
     assert "far away" in str(error.__cause__)
+
+
+def test_a_lost_worker_tells_its_memory_if_somebody_looked() -> None:
+    facts: dict[str, Any] = {"pid": 7, "exit_code": -9, "attempt": 1}
+    assert "private memory up to 1.5 GB" in str(errors.WorkerLost("f", "1-1", **facts, peak_memory=1_500_000_000))
+    assert "MB" not in str(errors.WorkerLost("f", "1-1", **facts))
+
+
+def test_of_long_last_words_a_lost_worker_shows_the_crash_or_the_end() -> None:
+    facts: dict[str, Any] = {"pid": 7, "exit_code": -11, "attempt": 1}
+    crash = "noise\n" * 1000 + "Fatal Python error: Segmentation fault\n" + '  File "x.py", line 1 in f\n' * 300
+    error = errors.WorkerLost("f", "1-1", **facts, stderr_tail=crash)
+    assert "words on stderr:\nFatal Python error" in str(error)
+    assert error.stderr_tail == crash
+    assert len(str(error)) < 5000
+    assert str(errors.WorkerLost("f", "1-1", **facts, stderr_tail="x" * 9000 + "the end")).endswith("xthe end")

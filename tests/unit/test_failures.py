@@ -102,6 +102,27 @@ def test_an_error_whose_text_cannot_be_made_is_still_an_outcome(worse: type[Base
     assert outcome.error.message == f"<str() of the Mute failed: {worse.__name__}>"
 
 
+def test_an_error_that_forbids_to_look_at_it_is_still_told() -> None:
+    class Shy(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    info = error_info(Shy("hidden"))
+    assert (info.type, info.message) == (f"{__name__}.{Shy.__qualname__}", "hidden")
+    assert "cannot be shown" in info.traceback
+
+
+def test_a_text_of_a_class_of_the_tasks_own_is_plain_text_afterwards() -> None:
+    class Odd(str):
+        __slots__ = ()
+
+    class Said(Exception):
+        def __str__(self) -> str:
+            return Odd("odd")
+
+    assert type(error_info(Said()).message) is str
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_what_would_end_the_program_becomes_a_task_exit(error: BaseException) -> None:
     outcome = outcome_of_exception("f", "1-1", error)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta, timezone
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,10 +83,19 @@ def test_an_option_like_no_other_is_answered_with_the_list() -> None:
         Options().updated({"xyzzy": 1})
 
 
-@pytest.mark.parametrize("name", ["readonly", "cache", "serializer", "key", "seed", "on_interrupt"])
+@pytest.mark.parametrize("name", ["cache", "serializer", "key", "on_interrupt"])
 def test_what_is_not_built_is_not_known(name: str) -> None:
     with pytest.raises(UnknownOption):
         Options().updated({name: None})
+
+
+def test_a_seed_may_come_from_numpy_and_be_longer_than_its_integers_but_not_without_end() -> None:
+    assert Options().updated({"seed": np.int64(4)}).seed == 4
+    assert type(Options().updated({"seed": np.int64(4)}).seed) is int
+    assert Options().updated({"seed": (1 << 4096) - 1}).seed == (1 << 4096) - 1
+    for wrong in (1 << 4096, -1, True, 1.0, "1", np.float64(1)):
+        with pytest.raises(InvalidOption, match=r"^seed must be"):
+            Options().updated({"seed": wrong})
 
 
 def test_updating_leaves_the_original_alone() -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple, overload
 
 from flowrra.interfaces import Call
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.functions import FunctionEncoder, FunctionRef, encode_constants
 from flowrra.pool.encoding.maps import EncodedRows
 from flowrra.pool.encoding.payloads import BUILTIN, Payload
@@ -25,6 +26,8 @@ class EncodedCall(NamedTuple):
     surroundings: SurroundingsRef
     memory_limit: int = 0
     """Bytes; 0: none."""
+    readonly: bool = False
+    """Large buffers cannot be written to in the worker."""
 
 
 _NOTHING = Payload(BUILTIN, b"")
@@ -54,22 +57,24 @@ class EncodedMap(Sequence[EncodedCall]):
 class CallEncoder:
     """Encodes submissions. Thread-safe. Raises ``NotEncodable``, which names the culprit, or ``HandleNotAllowed``."""
 
-    def __init__(self) -> None:
-        self._functions = FunctionEncoder()
+    def __init__(self, depot: Depot) -> None:
+        self._depot = depot
+        self._functions = FunctionEncoder(depot)
         self._surroundings = SurroundingsReader()
 
     def encode(self, call: Call) -> EncodedCall:
         function = self._functions.encode(call.task_name, call.function)
-        arguments = encode_arguments(call.task_name, call.args, call.kwargs)
-        return EncodedCall(function, None, arguments, self._surroundings.current(), call.memory_limit or 0)
+        arguments = encode_arguments(call.task_name, call.args, call.kwargs, self._depot)
+        surroundings = self._surroundings.current()
+        return EncodedCall(function, None, arguments, surroundings, call.memory_limit or 0, call.readonly)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`, a call per row; function, keywords and surroundings are read once for all rows."""
         function = self._functions.encode(call.task_name, call.function)
-        constants = encode_constants(call.task_name, call.kwargs) if call.kwargs else None
+        constants = encode_constants(call.task_name, call.kwargs, self._depot) if call.kwargs else None
         surroundings = self._surroundings.current()
-        encode = partial(encode_arguments, call.task_name, kwargs={})
-        common = EncodedCall(function, constants, _NOTHING, surroundings, call.memory_limit or 0)
+        encode = partial(encode_arguments, call.task_name, kwargs={}, depot=self._depot)
+        common = EncodedCall(function, constants, _NOTHING, surroundings, call.memory_limit or 0, call.readonly)
         return EncodedMap(common, EncodedRows(rows, encode))
 
     def forget(self) -> None:

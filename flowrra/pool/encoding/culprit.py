@@ -78,7 +78,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, (set, frozenset)):
         yield from (("an element", part) for part in value)
     elif isinstance(value, types.FunctionType):
-        yield from _function_parts(value)
+        yield from carried_along(value)
     elif isinstance(value, types.MethodType):
         yield ".__self__", value.__self__
         yield from _parts(value.__func__)
@@ -88,7 +88,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from _state_parts(value)
 
 
-def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+def carried_along(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """What *function* takes with it when it is pickled, by the words for each."""
     if is_importable(function):
         return
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):

@@ -12,6 +12,8 @@ from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, Payload, build, load,
 from flowrra.pool.encoding.values import cloud_pickle, kind_of
 
 _LONGEST_CHAIN = 8
+_CAUSE = BaseException.__dict__["__cause__"]
+"""Read past whatever a class of the user's does with attributes."""
 _OWN = frozenset({"builtins", "flowrra.errors"})
 
 
@@ -23,7 +25,7 @@ def encode_failure(outcome: Outcome) -> Payload:
     for error in chain:
         try:
             pickles.append(cloud_pickle(error))
-        except Exception:  # noqa: BLE001 - the text below tells of this one and of the causes behind it
+        except BaseException:  # noqa: BLE001 - the user's __reduce__ may raise anything; the text tells of what is left
             break
     info = tuple(outcome.error) if outcome.error is not None else None
     return build(kind, (info, pickles), plain_pickle)
@@ -43,7 +45,7 @@ def _rebuilt(info: ErrorInfo, pickles: list[bytes]) -> BaseException:
     for data in pickles:
         try:
             error = pickle.loads(data)
-        except Exception:  # noqa: BLE001 - the user's constructor or module is not to be had here; the text is
+        except BaseException:  # noqa: BLE001 - the user's constructor may raise anything here; the text is at hand
             break
         if not isinstance(error, BaseException):
             break
@@ -57,9 +59,9 @@ def _rebuilt(info: ErrorInfo, pickles: list[bytes]) -> BaseException:
 
 def _cause_chain(error: BaseException | None) -> list[BaseException]:
     chain: list[BaseException] = []
-    while error is not None and error not in chain and len(chain) < _LONGEST_CHAIN:
+    while error is not None and all(error is not known for known in chain) and len(chain) < _LONGEST_CHAIN:
         chain.append(error)
-        error = error.__cause__
+        error = _CAUSE.__get__(error)
     return chain
 
 

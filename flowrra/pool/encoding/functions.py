@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import xxhash
 
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.captures import Captures, read_captures
+from flowrra.pool.encoding.large_captures import hint_at_large
 from flowrra.pool.encoding.payloads import CLOUD, Payload, build
 from flowrra.pool.encoding.pickler import Pickler
 from flowrra.pool.encoding.values import encode_value, refusal
@@ -35,7 +37,8 @@ class FunctionRef(NamedTuple):
 class FunctionEncoder:
     """Snapshots functions; keeps the last pickle of each while nothing it captures can have changed. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, depot: Depot) -> None:
+        self._depot = depot
         self._known: weakref.WeakKeyDictionary[Callable[..., Any], tuple[Captures, FunctionRef]]
         self._known = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -44,12 +47,12 @@ class FunctionEncoder:
         """Raises ``NotEncodable`` or ``HandleNotAllowed``."""
         captures = read_captures(function)
         if not captures.immutable or not isinstance(function, types.FunctionType):
-            return encode_function(task, function, reusable=captures.immutable)
+            return encode_function(task, function, self._depot, reusable=captures.immutable)
         with self._lock:
             known = self._known.get(function)
         if known is not None and known[0].same_as(captures):
             return known[1]
-        ref = encode_function(task, function, reusable=True)
+        ref = encode_function(task, function, self._depot, reusable=True)
         with self._lock:
             self._known[function] = (captures, ref)
         return ref
@@ -59,7 +62,7 @@ class FunctionEncoder:
             self._known.clear()
 
 
-def encode_function(task: str, function: Callable[..., Any], *, reusable: bool) -> FunctionRef:
+def encode_function(task: str, function: Callable[..., Any], depot: Depot, *, reusable: bool) -> FunctionRef:
     """Snapshot *function* with what it captures and the source of the cells it comes from."""
     files: dict[str, None] = {}
 
@@ -71,17 +74,18 @@ def encode_function(task: str, function: Callable[..., Any], *, reusable: bool) 
         return file.getvalue()
 
     try:
-        payload = build(CLOUD, function, pickler)
+        payload = build(CLOUD, function, pickler, depot)
     except Exception as error:
         raise refusal(task, error, {"the function": function}) from error
+    hint_at_large(task, function, payload.size)
     sources = _sources(files)
     return FunctionRef(_digest(payload, sources), payload, sources, reusable)
 
 
-def encode_constants(task: str, constants: Mapping[str, Any]) -> FunctionRef:
+def encode_constants(task: str, constants: Mapping[str, Any], depot: Depot) -> FunctionRef:
     """Snapshot the keywords that all runs of a map share."""
     try:
-        payload = encode_value(dict(constants))
+        payload = encode_value(dict(constants), depot)
     except Exception as error:
         raise refusal(task, error, {f"kwargs[{name!r}]": value for name, value in constants.items()}) from error
     return FunctionRef(_digest(payload, ()), payload, (), reusable=False)
@@ -91,8 +95,8 @@ def _digest(payload: Payload, sources: tuple[tuple[str, str], ...]) -> bytes:
     hashed = xxhash.xxh3_128(payload.head)
     for text in (part for source in sources for part in source):
         hashed.update(text.encode("utf-8", "surrogatepass"))
-    if payload.segment is not None:
-        payload.segment.feed(hashed.update)
+    if payload.blocks is not None:
+        hashed.update(b"".join(payload.blocks.digests))
     return hashed.digest()
 
 

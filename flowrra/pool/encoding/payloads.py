@@ -1,17 +1,18 @@
 """Values to bytes and back: the pickle, and where its bytes go.
 
-This is the seam for sharing by content: a payload knows its buffers, not who else has them.
+Large parts of what is submitted go into the depot, where each content is kept once; those of a result go into a segment
+of its own, since there is only one who reads it.
 """
 
 from __future__ import annotations
 
 import errno
-import io
 import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from flowrra.pool.transport.messages import Table
+from flowrra.pool.data.depot import Blocks, Depot
+from flowrra.pool.transport.messages import Places, Table
 from flowrra.pool.transport.segments import Segment, map_segment
 
 INLINE = 32 * 1024
@@ -27,27 +28,35 @@ BUILTIN, PLAIN, CLOUD = range(3)
 
 
 class Payload(NamedTuple):
-    """An encoded value. With a segment and an empty head, the pickle is the segment's first part."""
+    """An encoded value. With large parts and an empty head, the pickle is the first part."""
 
     kind: int
     head: bytes
     segment: Segment | None = None
+    """The large parts of a result,"""
+    blocks: Blocks | None = None
+    """or of what was submitted."""
 
     @property
     def table(self) -> Table:
         return self.segment.table if self.segment is not None else ()
 
     @property
+    def places(self) -> Places:
+        return self.blocks.places if self.blocks is not None else ()
+
+    @property
     def size(self) -> int:
-        return len(self.head) + (self.segment.size if self.segment is not None else 0)
+        large = self.segment or self.blocks
+        return len(self.head) + (large.size if large is not None else 0)
 
 
 Pickle = Callable[[Any, Callable[[pickle.PickleBuffer], bool]], bytes]
 """Pickles a value; calls back for each buffer, which is left out of the pickle if the answer is False."""
 
 
-def build(kind: int, value: Any, pickler: Pickle) -> Payload:
-    """Encode *value* with *pickler*. Its buffers are snapshotted before this returns."""
+def build(kind: int, value: Any, pickler: Pickle, depot: Depot | None = None) -> Payload:
+    """Encode *value* with *pickler*. Its buffers are snapshotted before this returns, in *depot* if there is one."""
     buffers: list[memoryview] = []
 
     def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
@@ -58,11 +67,14 @@ def build(kind: int, value: Any, pickler: Pickle) -> Payload:
         return False
 
     head = pickler(value, keep_in_band)
-    if not buffers and len(head) <= INLINE:
+    if len(head) > INLINE:
+        buffers.insert(0, memoryview(head))
+        head = b""
+    if not buffers:
         return Payload(kind, head)
-    if len(head) <= INLINE:
-        return Payload(kind, head, Segment(buffers))
-    return Payload(kind, b"", Segment([memoryview(head), *buffers]))
+    if depot is not None:
+        return Payload(kind, head, blocks=depot.keep(buffers))
+    return Payload(kind, head, Segment(buffers))
 
 
 def plain_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]) -> bytes:
@@ -75,7 +87,7 @@ def load(head: bytes, parts: list[memoryview]) -> Any:
         return pickle.loads(head)
     if head:
         return pickle.loads(head, buffers=parts)
-    return pickle.Unpickler(io.BytesIO(parts[0]), buffers=parts[1:]).load()
+    return pickle.loads(parts[0], buffers=parts[1:])
 
 
 def arrived(fd: int | None, table: Table) -> list[memoryview]:

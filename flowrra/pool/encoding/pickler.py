@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -33,11 +34,25 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             reduced = received_classes.reduce(value) or reduce_slotted(value)
             if reduced is not None:
                 return reduced
+        elif (shared := _shared_generator(value)) is not None:
+            return getattr, shared
         elif isinstance(value, CachedFunction):
             return reduce_cached(value) or super().reducer_override(value)
         else:
             refuse_what_stays(value)
         return super().reducer_override(value)
+
+
+def _shared_generator(value: Any) -> tuple[types.ModuleType, str] | None:
+    """Where a worker has its own of a generator that a whole process shares; by value it would draw the same for ever.
+
+    Functions such as ``from random import random`` are methods of such a generator.
+    """
+    for module, name in (("random", "_inst"), ("numpy.random.mtrand", "_rand")):
+        loaded = sys.modules.get(module)
+        if loaded is not None and value is getattr(loaded, name, None):
+            return loaded, name
+    return None
 
 
 def cloud_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:

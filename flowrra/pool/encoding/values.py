@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowrra.errors import FlowrraError, HandleNotAllowed, NotEncodable
+from flowrra.failures import safe_str
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build, plain_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
 
@@ -30,10 +32,10 @@ def cloud_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]
     return pickler.cloud_pickle(value, keep_in_band)
 
 
-def encode_value(value: Any) -> Payload:
+def encode_value(value: Any, depot: Depot | None = None) -> Payload:
     """Snapshot *value*. Raises whatever its pickling raises; :func:`refusal` turns that into a ``NotEncodable``."""
     kind = kind_of(value)
-    return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle)
+    return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle, depot)
 
 
 def kind_of(value: Any) -> int:
@@ -64,10 +66,10 @@ def kind_of(value: Any) -> int:
     return kind
 
 
-def encode_arguments(task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Payload:
+def encode_arguments(task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], depot: Depot) -> Payload:
     """Snapshot the arguments of one call. Raises ``NotEncodable`` or ``HandleNotAllowed``."""
     try:
-        return encode_value((args, dict(kwargs)))
+        return encode_value((args, dict(kwargs)), depot)
     except Exception as error:
         parts = {f"args[{index}]": value for index, value in enumerate(args)}
         parts.update({f"kwargs[{name!r}]": value for name, value in kwargs.items()})
@@ -101,4 +103,4 @@ def _type_name(value: Any) -> str:
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {safe_str(error)}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
-import random
 import signal
 import socket
 import sys
@@ -14,6 +13,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans, die_with_parent
+from flowrra.pool.process.draws import draws
 from flowrra.pool.process.output import OutputEnd, Tally
 from flowrra.pool.process.worker import Worker
 from flowrra.pool.transport.page import Page
@@ -54,7 +54,7 @@ def _settle_in(zygote: int, ends: Sequence[int], pipes: tuple[int, int]) -> None
     with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
         file.write(b"%d" % _OOM_SCORE)
     faulthandler.enable(file=2, all_threads=True)
-    _reseed()
+    draws.install()
     gc.unfreeze()
     gc.enable()
 
@@ -65,11 +65,3 @@ def _close_all_but(kept: set[int]) -> None:
         if fd not in kept:
             with suppress(OSError):  # the descriptor of the listing itself
                 os.close(fd)
-
-
-def _reseed() -> None:
-    """Processes forked from one state would all draw the same numbers."""
-    random.seed()
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()

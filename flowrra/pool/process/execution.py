@@ -17,10 +17,10 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from typing import Any, NoReturn
 
 from flowrra.core.records import Outcome
+from flowrra.core.seeds import Source
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import InitializerFailed
 from flowrra.failures import error_info, outcome_of_exception, safe_str
@@ -31,8 +31,10 @@ from flowrra.pool.encoding.received_classes import received_classes
 from flowrra.pool.encoding.surroundings import settle
 from flowrra.pool.encoding.values import encode_value, refusal
 from flowrra.pool.prefetch import FLUSH_EVERY
+from flowrra.pool.process.draws import draws
 from flowrra.pool.process.notes import Notes
 from flowrra.pool.process.output import OutputEnd
+from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
 from flowrra.pool.process.work import Arguments, UnfitError, Work, naming
 from flowrra.pool.transport.messages import Progressed, Report
@@ -59,8 +61,11 @@ class StopRequested(BaseException):
 class Execution:
     """The runs of one worker, one group after the other."""
 
-    def __init__(self, answers: socket.socket, page: Page, output: OutputEnd, shelf: Shelf) -> None:
+    def __init__(
+        self, answers: socket.socket, page: Page, output: OutputEnd, shelf: Shelf, state: ProcessState
+    ) -> None:
         self._answers, self._page, self._output, self._shelf = answers, page, output, shelf
+        self._state = state
         self._pid = os.getpid()
         self._work: Work | None = None
         self._serial = 0
@@ -90,6 +95,8 @@ class Execution:
         self._notes.watch_process()
         output.watch(self._notes)
         become(self._who)
+        self._source = _CurrentSource(0)
+        self._source.execution = self
 
     def perform(self, work: Work) -> None:
         """Execute *work*, as much of it as there is time for, and report."""
@@ -130,27 +137,8 @@ class Execution:
             self._append(index, marshal.dumps((), VERSION), time.monotonic())
             return index + 1
         self._page.starts[index] = time.monotonic()
-        value: Any = _NOTHING
-        payload: Payload | bytes | None = None
-        kind = OutcomeKind.RETURNED
         self._output.begin_run(work.number_of(index), work.common.memory_limit)
-        try:
-            try:
-                self._armed = True
-                if self._to_stop == work.number_of(index):  # the signal came before the line above
-                    self._interrupt(self._to_stop)
-                index, value = self._execute_plain(work, index)
-                if value is not _NOTHING:
-                    payload = _encoded(work.common.task_name, value)
-            finally:
-                self._armed = False
-        except StopRequested:
-            index = self._page.index()
-            kind, payload = OutcomeKind.CANCELLED, encode_failure(Outcome(OutcomeKind.CANCELLED))
-        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
-            index = self._page.index()
-            outcome = self._outcome(error)
-            kind, payload = outcome.kind, encode_failure(outcome)
+        index, kind, payload = self._execute_to_special(work, index)
         if os.getpid() != self._pid:
             # A child that the function forked has come to the function's end; it is nobody's worker.
             os._exit(0)
@@ -159,14 +147,32 @@ class Execution:
         self._conclude(index, kind, payload)
         return index + 1
 
+    def _execute_to_special(self, work: Work, index: int) -> tuple[int, OutcomeKind, Payload | bytes | None]:
+        """Like :meth:`_execute_plain`, with what has become of the run; None: it has not begun."""
+        try:
+            try:
+                self._armed = True
+                if self._to_stop == work.number_of(index):  # the signal came before the line above
+                    self._interrupt(self._to_stop)
+                index, value = self._execute_plain(work, index)
+                payload = None if value is _NOTHING else _encoded(work.common.task_name, value)
+            finally:
+                self._armed = False
+        except StopRequested:
+            return self._page.index(), OutcomeKind.CANCELLED, encode_failure(Outcome(OutcomeKind.CANCELLED))
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
+            outcome = self._outcome(error)
+            return self._page.index(), outcome.kind, encode_failure(outcome)
+        return index, OutcomeKind.RETURNED, payload
+
     def _execute_plain(self, work: Work, index: int) -> tuple[int, Any]:
         """Execute runs until one is not plain, and all but the last one of the group at most.
 
         Returns the index of that run and its value, or ``_NOTHING`` if it has not begun. Raises what a run raises; the
         page has its index.
         """
-        function, calls = self._prepare(work, index)
-        page, notes, last = self._page, self._notes, work.count - 1
+        function, calls, alone = self._prepare(work, index)
+        page, notes, last = self._page, self._notes, index if alone else work.count - 1
         area, words, starts, skipped = page.map, page.words, page.starts, page.skipped
         now_is, dumps = time.monotonic, marshal.dumps
         stdout, stderr, path, filters = sys.stdout, sys.stderr, sys.path[:], warnings.filters[:]
@@ -210,36 +216,41 @@ class Execution:
             self._end = end
         return index, _NOTHING
 
-    def _prepare(self, work: Work, index: int) -> tuple[Callable[..., Any], Iterator[Arguments]]:
-        """The function and the calls from *index* on; only the first one if it may spoil something for the next."""
+    def _prepare(self, work: Work, index: int) -> tuple[Callable[..., Any], Iterator[Arguments], bool]:
+        """The function, the calls from *index* on, and whether the first run may spoil something for the next."""
         common = work.common
+        self._state.restore()
         settle(self._shelf.surroundings[common.surroundings])
         if self.initializer:
             self._initialize(common.task_name)
         with naming(common.task_name, "the function"):
-            function = self._shelf.function(common.function)
+            function = self._shelf.function(common.function, readonly=common.readonly)
         received_classes.note_new()
         calls = work.arguments(index)
-        fixed = self._shelf.is_reusable(common.function) and not common.memory_limit
+        fixed = self._shelf.is_reusable(common.function) and not common.memory_limit and work.is_harmless()
         if common.constants:
             with naming(common.task_name, "the arguments"):
-                constants = self._shelf.value(common.constants)
+                constants = self._shelf.value(common.constants, readonly=common.readonly)
             received_classes.note_new()
             fixed = fixed and all(map(_is_atom, constants.values()))
             calls = ((args, {**constants, **kwargs}) for args, kwargs in calls)
-        return function, calls if fixed else islice(calls, 1)
+        if not fixed:
+            calls = iter([next(calls)])
+        # After loading: what modules draw while they are imported depends on what this worker has executed before.
+        draws.begin(self._source)
+        return function, calls, not fixed
 
     def _initialize(self, task: str) -> None:
         """Again with the next run if it fails: what it needs may be there by then."""
         try:
-            self._shelf.function(self.initializer)()
+            self._shelf.function(self.initializer, readonly=False)()
         except Exception as error:
             raise InitializerFailed(task, f"{type(error).__name__}: {safe_str(error)}") from error
         self.initializer = b""
 
     def _outcome(self, error: BaseException) -> Outcome:
         assert self._work is not None, "what raised is one of its runs"
-        if isinstance(error, UnfitError):
+        if type(error) is UnfitError:
             error.reason.__cause__ = error.__cause__
             return Outcome(OutcomeKind.NOT_ENCODABLE, exception=error.reason, error=error_info(error.reason))
         who = self._work.who(self._page.index())
@@ -255,8 +266,16 @@ class Execution:
         if self._context is None or self._context.id != who.run_id:
             self._notes.fresh = True
             self._report = ThinnedReport(partial(self._send_progress, who.number))
-            self._context = RunContext(who.run_id, who.attempt, work.common.task_name, who.deadline, self._report)
+            self._context = RunContext(
+                who.run_id, who.attempt, work.common.task_name, who.deadline, self._report, source=who.source
+            )
         return self._context
+
+    def drawing(self) -> Source:
+        """Called at the first draw of a run: what it draws from. The next one is to be seeded anew."""
+        self._notes.fresh = True
+        work, index = self._work, self._page.index()
+        return work.who(index).source if work is not None and index < work.count else Source(0)
 
     def _send_progress(self, number: int, done: float, total: float | None, message: str) -> None:
         send(self._answers, Progressed(number, done, total, message[:_LONGEST_MESSAGE]))
@@ -272,6 +291,7 @@ class Execution:
         if self._report is not None:
             self._report.finish()
             self._report = self._context = None
+        self._shelf.mappings.settle()
         number = work.number_of(index)
         wrote = self._output.close_run(number)
         stopped = self._stopped == number
@@ -338,6 +358,15 @@ class Execution:
         now = frozenset(name for name in WORTH_PRELOADING if name in sys.modules)
         new, self._imported = now - self._imported, now
         return tuple(sorted(new))
+
+
+class _CurrentSource(Source):
+    """What the run draws from that executes when something is drawn."""
+
+    execution: Execution
+
+    def stream(self, name: str) -> int:
+        return self.execution.drawing().stream(name)
 
 
 def _is_atom(value: Any) -> bool:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import locale
 import os
+import signal
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, TextIO
+
+_CHANGES: dict[ModuleType, tuple[str, ...]] = {
+    os: ("chdir", "fchdir", "umask"),
+    signal: ("alarm", "pthread_sigmask", "setitimer", "signal"),
+    locale: ("setlocale",),
+    sys: ("setrecursionlimit",),
+}
+"""Functions that change something of the whole process."""
 
 
 class Notes:
@@ -17,17 +30,19 @@ class Notes:
         self.fresh = False
 
     def watch_process(self) -> None:
-        """Take note of changes of the environment and the working folder made through ``os``, and of forks."""
+        """Take note of forks, and of what Python code changes of the environment, the folder, signals and the like."""
         watched = _Environment(os.environ._data, self)  # type: ignore[attr-defined]  # noqa: SLF001 - see surroundings
         os.environ._data = watched  # type: ignore[attr-defined]  # noqa: SLF001 - as above
         os.environb._data = watched  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-        os.chdir = self._noting(os.chdir)
-        os.fchdir = self._noting(os.fchdir)
+        for module, names in _CHANGES.items():
+            for name in names:
+                setattr(module, name, self._noting(getattr(module, name)))
         os.register_at_fork(after_in_child=self._take)
 
-    def stream(self, fd: int, errors: str) -> TextIO:
+    def stream(self, fd: int, name: str, errors: str) -> TextIO:
         """A text stream to *fd* that takes note of what is written to it, in characters or bytes."""
         raw = io.FileIO(fd, "w", closefd=False)
+        raw.name = name  # as the interpreter does it for its own
         # Written through, so that nothing of a line that is not complete stays out of sight.
         return io.TextIOWrapper(
             _Buffer(raw, self), encoding="utf-8", errors=errors, line_buffering=True, write_through=True
@@ -36,13 +51,12 @@ class Notes:
     def _take(self) -> None:
         self.fresh = True
 
-    def _noting(self, function: Callable[..., None]) -> Callable[..., None]:
-        def noted(*args: Any, **kwargs: Any) -> None:
+    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def noted(*args: Any, **kwargs: Any) -> Any:
             self.fresh = True
-            function(*args, **kwargs)
+            return function(*args, **kwargs)
 
-        noted.__name__ = noted.__qualname__ = function.__name__
-        noted.__doc__ = function.__doc__
         return noted
 
 

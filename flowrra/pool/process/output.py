@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import io
 import mmap
 import os
 import re
@@ -23,8 +24,8 @@ from flowrra.pool.process.notes import Notes
 
 HEAD = TAIL = 64 * 1024
 """Bytes kept of the beginning and of the end of a run's output, for each stream."""
-LAST_WORDS = 4096
-"""Bytes of stderr that a lost worker's error shows."""
+LAST_WORDS = 16 * 1024
+"""Bytes of stderr that a lost worker's error keeps; the stack that a crash leaves takes up to a hundred lines."""
 _DIGITS = 16
 
 
@@ -84,7 +85,7 @@ class OutputEnd:
 
     def __init__(self, token: bytes, tally: Tally) -> None:
         self._token, self._tally = token, tally
-        self._open: Callable[[int, str], TextIO] = _text_stream
+        self._open: Callable[[int, str, str], TextIO] = _text_stream
         self._written: int | None = 0
         """Bytes written up to the last mark and including it; None: not known."""
         self._waiting = array.array("i", [0])
@@ -100,7 +101,7 @@ class OutputEnd:
     def watch(self, notes: Notes) -> None:
         """Have *notes* taken of what Python code writes."""
         self._open = notes.stream
-        self._streams = (self._open(1, "strict"), self._open(2, "backslashreplace"))
+        self._streams = (self._open(1, "<stdout>", "strict"), self._open(2, "<stderr>", "backslashreplace"))
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc,assignment]  # not final
 
     def close_run(self, number: int) -> bool:
@@ -142,7 +143,7 @@ class OutputEnd:
         for fd, pipe in zip((1, 2), self._pipes, strict=True):
             os.dup2(pipe, fd)
         if not all(map(_flush, self._streams)):
-            self._streams = (self._open(1, "strict"), self._open(2, "backslashreplace"))
+            self._streams = (self._open(1, "<stdout>", "strict"), self._open(2, "<stderr>", "backslashreplace"))
         sys.stdout, sys.stderr = self._streams
 
 
@@ -155,8 +156,10 @@ def _flush(stream: TextIO) -> bool:
     return True
 
 
-def _text_stream(fd: int, errors: str) -> TextIO:
-    return open(fd, "w", buffering=1, encoding="utf-8", errors=errors, closefd=False)
+def _text_stream(fd: int, name: str, errors: str) -> TextIO:
+    raw = io.FileIO(fd, "w", closefd=False)
+    raw.name = name  # as the interpreter does it for its own
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors=errors, line_buffering=True)
 
 
 class RunOutput:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import linecache
-import os
 from typing import Any
 
-from flowrra.pool.encoding.payloads import arrived, load
+from flowrra.pool.data.mappings import Mappings
+from flowrra.pool.encoding.payloads import load
 from flowrra.pool.encoding.surroundings import Surroundings
 from flowrra.pool.transport.messages import Supply
 
@@ -16,31 +16,30 @@ class Shelf:
 
     def __init__(self) -> None:
         self.surroundings: dict[int, Surroundings] = {}
-        self._supplies: dict[bytes, tuple[Supply, int | None]] = {}
+        self.mappings = Mappings()
+        self._supplies: dict[bytes, Supply] = {}
         self._loaded: dict[bytes, Any] = {}
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._supplies
 
-    def put(self, supply: Supply, fd: int | None) -> None:
+    def put(self, supply: Supply) -> None:
         self.drop(supply.digest)
-        self._supplies[supply.digest] = supply, fd
+        self._supplies[supply.digest] = supply
 
     def drop(self, digest: bytes) -> None:
-        _, fd = self._supplies.pop(digest, (None, None))
+        self._supplies.pop(digest, None)
         self._loaded.pop(digest, None)
-        if fd is not None:
-            os.close(fd)
 
-    def function(self, digest: bytes) -> Any:
+    def function(self, digest: bytes, *, readonly: bool) -> Any:
         """The function. If a run can change anything in it, each call rebuilds it; otherwise one object serves all."""
         if digest in self._loaded:
             return self._loaded[digest]
-        supply, _ = self._supplies[digest]
+        supply = self._supplies[digest]
         for name, text in supply.sources:
             # Without a modification time linecache takes the entry for good, which is what a cell's source is.
             linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-        function = self.value(digest)
+        function = self.value(digest, readonly=readonly)
         if supply.reusable:
             self._loaded[digest] = function
         return function
@@ -49,7 +48,7 @@ class Shelf:
         """One object serves all calls of the function."""
         return digest in self._loaded
 
-    def value(self, digest: bytes) -> Any:
-        """Rebuild the value: each call makes a new one, on a private mapping of its buffers."""
-        supply, fd = self._supplies[digest]
-        return load(supply.head, arrived(fd, supply.table))
+    def value(self, digest: bytes, *, readonly: bool) -> Any:
+        """Rebuild the value for the run to come: each call makes a new one, on buffers that are private to the run."""
+        supply = self._supplies[digest]
+        return load(supply.head, self.mappings.parts(supply.places, readonly=readonly))

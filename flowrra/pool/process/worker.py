@@ -19,19 +19,23 @@ from flowrra.pool.encoding.payloads import arrived, load
 from flowrra.pool.process.execution import Execution
 from flowrra.pool.process.memory import private_memory
 from flowrra.pool.process.output import OutputEnd
+from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
 from flowrra.pool.process.work import Columns, Singles, Work
 from flowrra.pool.transport.messages import (
     Forget,
+    ForgetSlab,
     RunGroup,
     Setup,
+    SlabDropped,
+    SlabSupply,
     SpanGroup,
     Stop,
     Supply,
     SurroundingsSupply,
 )
 from flowrra.pool.transport.page import Page
-from flowrra.pool.transport.wire import Receiver
+from flowrra.pool.transport.wire import Receiver, send
 
 _LEAVING = 1.0
 """Seconds that the exit handlers of a worker may take."""
@@ -47,20 +51,20 @@ class Worker:
     def __init__(
         self, queue: socket.socket, supplies: socket.socket, answers: socket.socket, page: Page, output: OutputEnd
     ) -> None:
-        self._queue, self._supplies = Receiver(queue), Receiver(supplies)
+        self._queue, self._supplies, self._answers = Receiver(queue), Receiver(supplies), answers
         self._stops = Receiver(queue, _STOP_SIZE)
         self._shelf = Shelf()
-        self._execution = Execution(answers, page, output, self._shelf)
         self._runs = 0
         self._since = self._looked = time.monotonic()
         self._memory = private_memory("self")
         signal.signal(signal.SIGUSR1, self._on_stop)
+        self._execution = Execution(answers, page, output, self._shelf, ProcessState())
 
     def serve(self) -> NoReturn:
         """Run until the engine closes the queue. Never returns: nothing of the zygote's own stack may run here."""
         while True:
             work = self._claim()
-            self._fetch_supplies(work.common)
+            self._fetch_supplies(work)
             self._execution.perform(work)
             if self._has_served(work.count):
                 self._leave()
@@ -93,7 +97,7 @@ class Worker:
             if isinstance(message, SpanGroup):
                 return Columns(message)
             if isinstance(message, RunGroup):
-                return Singles(message, received.fd)
+                return Singles(message, self._shelf.mappings)
             # A Stop for a run that had just ended: the worker is on its way out and gets nothing more.
         return None
 
@@ -122,7 +126,7 @@ class Worker:
             return False
         message, fd = received.message, received.fd
         if isinstance(message, Supply):
-            self._shelf.put(message, fd)
+            self._shelf.put(message)
         elif isinstance(message, SurroundingsSupply):
             parts = arrived(fd, message.table)
             if fd is not None:
@@ -133,13 +137,23 @@ class Worker:
             self._execution.initializer = message.initializer
         elif isinstance(message, Forget):
             self._shelf.drop(message.digest)
+        elif isinstance(message, SlabSupply):
+            self._shelf.mappings.put(message.slab, fd, message.size)
+        elif isinstance(message, ForgetSlab):
+            send(self._answers, SlabDropped(message.slab, self._shelf.mappings.drop(message.slab)))
         return True
 
-    def _fetch_supplies(self, group: RunGroup | SpanGroup) -> None:
-        """Read supplies up to those that *group* names; they were sent before it."""
-        shelf = self._shelf
+    def _fetch_supplies(self, work: Work) -> None:
+        """Read supplies up to those that *work* names; they were sent before it."""
+        shelf, group, slabs = self._shelf, work.common, work.slabs()
         needed = [group.function] + ([group.constants] if group.constants else [])
-        while group.surroundings not in shelf.surroundings or not all(digest in shelf for digest in needed):
+        while self._take_supply(wait=False):  # all there are: a function may have been sent again, with other places
+            pass
+        while not (
+            group.surroundings in shelf.surroundings
+            and all(digest in shelf for digest in needed)
+            and all(slab in shelf.mappings for slab in slabs)
+        ):
             if not self._take_supply(wait=True):
                 os._exit(0)
 

@@ -16,6 +16,9 @@ PACKET = 128 * 1024
 Table = tuple[tuple[int, int], ...]
 """(offset, length) of each part of a segment."""
 
+Places = tuple[tuple[int, int, int], ...]
+"""(number of a slab, offset, length) of each part of a value."""
+
 
 # From the engine to the zygote.
 
@@ -114,13 +117,16 @@ class RunHeader(NamedTuple):
     deadline: float | None
     kind: int
     head: bytes
-    table: Table
+    places: Places
+    seed: int | str
+    """With *position*: what it draws from."""
+    position: int
 
 
 class RunGroup(NamedTuple):
-    """Execute runs, one after the other. Goes into the queue; the group is named by the number of its first run.
+    """Execute runs, one after the other; the number of the first one names the group.
 
-    With the segment of the arguments if the ``table`` of a run, which is then the only one, is not empty.
+    Goes into the queue, after the slabs in which the large parts of arguments are.
     """
 
     task_name: str
@@ -131,7 +137,9 @@ class RunGroup(NamedTuple):
     surroundings: int
     memory_limit: int
     """Bytes; 0: none."""
-    runs: tuple[tuple[int, str, int, float | None, int, bytes, Table], ...]
+    readonly: bool
+    """Large buffers cannot be written to."""
+    runs: tuple[tuple[int, str, int, float | None, int, bytes, Places, int | str, int], ...]
     """Fields of :class:`RunHeader`."""
 
 
@@ -143,11 +151,15 @@ class SpanGroup(NamedTuple):
     constants: bytes
     surroundings: int
     memory_limit: int
+    readonly: bool
     number: int
     length: int
     prefix: str
     first_id: int
     deadline: float | None
+    seed: int | str
+    position: int
+    """Of the first one."""
     pieces: tuple[bytes, ...]
     """Arguments; see ``encoding.maps``."""
 
@@ -168,7 +180,7 @@ class Supply(NamedTuple):
     """(file name, text) of the cells it was defined in."""
     kind: int
     head: bytes
-    table: Table
+    places: Places
 
 
 class Setup(NamedTuple):
@@ -183,6 +195,19 @@ class Forget(NamedTuple):
     """Drop a supply."""
 
     digest: bytes
+
+
+class SlabSupply(NamedTuple):
+    """A slab; with its descriptor. Goes into the supplies, before what has parts in it."""
+
+    slab: int
+    size: int
+
+
+class ForgetSlab(NamedTuple):
+    """Drop a slab, and say so."""
+
+    slab: int
 
 
 class SurroundingsSupply(NamedTuple):
@@ -215,6 +240,14 @@ class Report(NamedTuple):
     """Modules worth preloading that have been imported since the last report."""
 
 
+class SlabDropped(NamedTuple):
+    """Follows each :class:`ForgetSlab`."""
+
+    slab: int
+    clean: bool
+    """Nothing in the worker, nor in a process that it has started, can look into the slab any more."""
+
+
 class Progressed(NamedTuple):
     number: int
     done: float
@@ -225,15 +258,15 @@ class Progressed(NamedTuple):
 Message = (
     Fork | Preload | Watch | Quit
     | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
-    | RunGroup | SpanGroup | Stop | Supply | Setup | Forget | SurroundingsSupply
-    | Report | Progressed
+    | RunGroup | SpanGroup | Stop | Supply | Setup | Forget | SurroundingsSupply | SlabSupply | ForgetSlab
+    | Report | Progressed | SlabDropped
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Fork, Preload, Watch, Quit,
     Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
-    RunGroup, SpanGroup, Stop, Supply, Setup, Forget, SurroundingsSupply,
-    Report, Progressed,
+    RunGroup, SpanGroup, Stop, Supply, Setup, Forget, SurroundingsSupply, SlabSupply, ForgetSlab,
+    Report, Progressed, SlabDropped,
 )  # fmt: skip
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
 

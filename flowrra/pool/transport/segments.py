@@ -8,59 +8,34 @@ from __future__ import annotations
 
 import fcntl
 import os
-import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from flowrra.pool.native import map_private
 from flowrra.pool.transport.messages import Table
 
 ALIGNMENT = 64
+_MAPPED = 256 * 1024
+"""Below this size reading costs no more than mapping, touching and unmapping."""
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-
-_open: set[int] = set()
-"""Descriptors held by segments of this process; a set, because adding to one is atomic and counting up is not."""
 
 
 class Segment:
-    """Some buffers, snapshotted when this is made; in a memfd, or in this process while too many memfds are open."""
+    """Some buffers, snapshotted when this is made."""
 
-    __slots__ = ("_fd", "_parts", "size", "table")
+    __slots__ = ("_fd", "size", "table")
 
     def __init__(self, parts: Sequence[memoryview]) -> None:
         self.table = layout([part.nbytes for part in parts])
         self.size = sum(length for _, length in self.table)
-        self._fd = -1
-        self._parts: tuple[bytes, ...] = ()
-        if len(_open) < _most_open():
-            self._fd = write_segment(parts, self.table)
-            _open.add(self._fd)
-        else:
-            self._parts = tuple(bytes(part) for part in parts)
+        self._fd = write_segment(parts, self.table)
 
     def descriptor(self) -> int:
         """A new descriptor, the caller's to close."""
-        if self._fd >= 0:
-            return os.dup(self._fd)
-        return write_segment([memoryview(part) for part in self._parts], self.table)
-
-    def feed(self, hashing: Callable[[memoryview], object]) -> None:
-        """Pass all bytes to *hashing*."""
-        fd = self.descriptor()
-        try:
-            for part in map_segment(fd, self.table):
-                hashing(part)
-        finally:
-            os.close(fd)
+        return os.dup(self._fd)
 
     def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0:
-            _open.discard(self._fd)
+        if hasattr(self, "_fd"):
             os.close(self._fd)
-
-
-def _most_open() -> int:
-    """A quarter of the descriptors this process may have; the rest is the user's."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
 
 
 def layout(sizes: Sequence[int]) -> Table:
@@ -89,6 +64,16 @@ def write_segment(parts: Sequence[memoryview], table: Table) -> int:
 
 
 def map_segment(fd: int, table: Table) -> list[memoryview]:
-    """Map a segment privately and return its parts; the mapping lives while one of them does. *fd* may be closed."""
-    view = map_private(fd, max(1, table[-1][0] + table[-1][1]))
+    """The parts of a segment, privately and writable; *fd* may be closed.
+
+    Large ones are mapped, and the mapping lives while one of them does. A process may have only so many mappings.
+    """
+    size = max(1, table[-1][0] + table[-1][1])
+    view = map_private(fd, size) if size >= _MAPPED else _read(fd, size)
     return [view[offset : offset + length] for offset, length in table]
+
+
+def _read(fd: int, size: int) -> memoryview:
+    content = bytearray(size)
+    os.preadv(fd, [content], 0)
+    return memoryview(content)

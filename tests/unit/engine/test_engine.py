@@ -555,3 +555,16 @@ async def test_two_executors_that_start_and_one_that_cannot_are_closed_again() -
         await engine.start()
     assert fine.closed
     await engine.stop()
+
+
+async def test_a_report_that_comes_after_the_cancellation_leaves_no_timer() -> None:
+    async with bench() as b:
+        b.executor.stubborn = True
+        run = b.submit(retries=1, timeout=5.0)
+        b.attempt(run, FAILURE)
+        b.clock.advance(2.0)
+        b.engine.request_stop([run], StopReason.CANCEL)
+        b.executor.start_run(run)
+        assert run.timeout_timer is None
+        await b.settle()
+        assert run.status is Status.CANCELLED

@@ -29,6 +29,7 @@ def record(status: Status = Status.SUCCESS, index: int = 0, **changes: Any) -> T
         "duration": 2.0 if begun else None,
         "batch_id": "batch",
         "index": index,
+        "seed": 42,
         "stopping": False,
     }
     return TaskResult(**{**facts, **changes})

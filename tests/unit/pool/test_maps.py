@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flowrra.errors import NotEncodable
 from flowrra.interfaces import Call
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.calls import CallEncoder, EncodedMap
 from flowrra.pool.encoding.maps import CHUNK, LONGEST, ROWS, rows_of
 from flowrra.rows import Rows
@@ -22,7 +23,7 @@ anything = atoms | st.lists(st.integers(), max_size=3) | st.tuples(st.integers()
 
 
 def encoded(rows: Any) -> EncodedMap:
-    return CallEncoder().encode_map(Call("task", math.hypot, (), {}), rows)
+    return CallEncoder(Depot()).encode_map(Call("task", math.hypot, (), {}), rows)
 
 
 def arguments(calls: EncodedMap, position: int) -> tuple[Any, ...]:

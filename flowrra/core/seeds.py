@@ -1,0 +1,41 @@
+"""Where the random numbers of a run come from: its seed and its place in its batch, nothing else.
+
+So neither the number of workers nor the order of execution nor a retry changes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from flowrra.core.records import Submission
+
+
+class Source(NamedTuple):
+    """What a run draws from. Turned into numbers only when something is drawn."""
+
+    seed: int | str
+    """As given, or the id that one is derived from: ids begin with a part that was drawn for their app."""
+    position: int = 0
+    """In its batch, or its ``imap`` with a seed; 0 for one that was submitted alone."""
+
+    def stream(self, name: str) -> int:
+        """The seed, of 128 bits, of one generator: BLAKE2b of both in hexadecimal, personalised with *name*."""
+        text = f"{number_of(self.seed):x}:{self.position:x}".encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=16, person=name.encode()).digest(), "big")
+
+
+def source_of(submission: Submission) -> Source:
+    """Where the run of *submission* draws from, in all of its attempts."""
+    seed = submission.seed
+    return Source((submission.batch_id or submission.id) if seed is None else seed, submission.position or 0)
+
+
+def number_of(seed: int | str) -> int:
+    """The seed as a number that ``options(seed=…)`` takes; one that is derived from an id has 53 bits.
+
+    So many fit into a number of JavaScript and of JSON.
+    """
+    if isinstance(seed, int):
+        return seed
+    return int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=8).digest(), "big") >> 11

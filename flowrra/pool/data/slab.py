@@ -1,0 +1,131 @@
+"""One piece of shared memory that holds many buffers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import threading
+
+from flowrra.pool.data.budget import MB, SlabFacts, pages
+from flowrra.pool.data.memory import spill_directory
+from flowrra.pool.native import Mapping
+
+_SEALS = 0x10 | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+"""The first is F_SEAL_FUTURE_WRITE: nobody can write any more, except through a mapping made before."""
+_STEP = 4 * MB
+_AHEAD = MB
+"""Pages are made in steps of this size: of a small buffer, the system calls would cost more than the pages."""
+_ALONE = 16 * MB
+"""A buffer below this size is copied by one thread."""
+
+
+class Slab:
+    """A sealed memfd, or an unlinked file. Its owner serialises all calls but :meth:`write`.
+
+    Raises ``OSError`` if there is no descriptor, memory or disk left.
+    """
+
+    def __init__(self, number: int, size: int, *, spilled: bool) -> None:
+        self.number, self.size, self.spilled = number, size, spilled
+        self.used = 0
+        """Bytes given away, from the beginning."""
+        self.pins = 0
+        self.used_at = 0.0
+        self.found = 0
+        self.holders: dict[int, int] = {}
+        """By worker, how often it was given this slab less how often it has confirmed to have dropped it."""
+        self.tainted = False
+        """Something may be able to look into it of which nobody will tell when it no longer does."""
+        self.digests: list[bytes] = []
+        """Of the contents that can be found here."""
+        self._made = 0
+        """Bytes whose pages exist."""
+        self._growing = threading.Lock()
+        self.fd = -1
+        self._pid = os.getpid()
+        self._mapping = self._open_file() if spilled else self._open_memory()
+        self.view, _ = self._mapping.view()
+
+    def _open_memory(self) -> Mapping:
+        self.fd = os.memfd_create("flowrra", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.fd, self.size)
+        mapping = Mapping(self.fd, self.size, shared=True)
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS)
+        return mapping
+
+    def _open_file(self) -> Mapping:
+        writable, path = tempfile.mkstemp(prefix="flowrra-", dir=spill_directory())
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            os.unlink(path)
+            os.posix_fallocate(writable, 0, self.size)  # here a full disk is an error, in the mapping it is a SIGBUS
+            self._made = self.size
+            return Mapping(writable, self.size, shared=True)
+        finally:
+            os.close(writable)
+
+    def facts(self) -> SlabFacts:
+        mapped = self.tainted or bool(self.holders)
+        return SlabFacts(self.number, self.size, self.pins > 0, self.used_at, self.found, mapped, self.spilled)
+
+    def has_room(self, size: int) -> bool:
+        return self.used + pages(size) <= self.size
+
+    def reserve(self, size: int) -> int:
+        """Give away room for *size* bytes; returns the offset. Whole pages: private copies of one hold one buffer."""
+        offset = self.used
+        self.used += pages(size)
+        return offset
+
+    def write(self, offset: int, source: memoryview) -> None:
+        """Copy *source* into room that was reserved for it. From any thread, without the GIL."""
+        if source.nbytes < _ALONE or (os.cpu_count() or 1) == 1:
+            self._write(offset, source)
+            return
+        middle = pages(source.nbytes // 2)
+        failures: list[OSError] = []
+
+        def second_half() -> None:
+            try:
+                self._write(offset + middle, source[middle:])
+            except OSError as error:
+                failures.append(error)
+
+        helper = threading.Thread(target=second_half, name="flowrra-copy", daemon=True)
+        helper.start()
+        try:
+            self._write(offset, source[:middle])
+        finally:
+            helper.join()
+        if failures:
+            raise failures[0]
+        self._made_until(offset, source.nbytes)  # the second half was not, while the first one was being made
+
+    def _write(self, offset: int, source: memoryview) -> None:
+        for start in range(0, source.nbytes, _STEP):
+            part = source[start : start + _STEP]
+            self._make(offset + start, part.nbytes)
+            self._mapping.copy_in(offset + start, part)
+
+    def _make(self, offset: int, size: int) -> None:
+        """Make the pages of an area exist, where this mapping has not had them before. May be done twice."""
+        if offset + size <= self._made:
+            return
+        size = min(max(size, _AHEAD), self.size - offset)
+        os.posix_fallocate(self.fd, offset, size)
+        self._mapping.make_writable(offset, size)
+        self._made_until(offset, size)
+
+    def _made_until(self, offset: int, size: int) -> None:
+        with self._growing:
+            if offset <= self._made:
+                self._made = max(self._made, offset + size)
+
+    def rewritten_as(self, number: int) -> None:
+        """Begin anew with the same pages. Nobody may be able to look into it."""
+        self.number, self.used, self.found, self.digests = number, 0, 0, []
+
+    def __del__(self) -> None:
+        if getattr(self, "fd", -1) >= 0 and self._pid == os.getpid():
+            os.close(self.fd)
