@@ -25,6 +25,8 @@ MARK = "FLOWRRA_LEAK_CHECK"
 _PROC = Path("/proc")
 _SHM = Path("/dev/shm")  # noqa: S108 - where Linux keeps named shared memory; it is only listed
 _exempt: set[int] = set()
+_NUMBERS = re.compile(r"(?<![0-9A-Za-z])\d+(?![0-9A-Za-z])")
+"""Whole numbers in a name; the digits in a random name such as ``psm_33bbc633`` are none."""
 
 
 class Process(NamedTuple):
@@ -152,7 +154,7 @@ def _ours_in_memory(names: frozenset[str]) -> list[str]:
     foreign = [process.pid for process in _processes() if not _is_ours(process)]
     mapped = "\n".join(_read(_PROC / str(pid) / "maps") for pid in foreign)
     pids = {str(pid) for pid in foreign}
-    return [name for name in names if f"{_SHM / name}" not in mapped and pids.isdisjoint(re.findall(r"\d+", name))]
+    return [name for name in names if f"{_SHM / name}" not in mapped and pids.isdisjoint(_NUMBERS.findall(name))]
 
 
 def _is_ours(process: Process) -> bool:

@@ -70,7 +70,8 @@ class Server:
                 continue  # it ended with its parent
         self._process.wait()
         self._process = None
-        while any(leaks.alive(pid) for pid in pids):
+        # A process whose first thread has ended passes for ended, while other threads of it still hold the socket open.
+        while any(leaks.alive(pid) for pid in pids) or self._listens():
             time.sleep(0.01)
 
     def restart(self) -> None:
@@ -90,6 +91,15 @@ class Server:
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             connection.sendall(message)
             return connection.recv(4096)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        except ConnectionRefusedError:
+            return False
+        except ConnectionResetError:  # closed between our arrival and its accepting us
+            return True
+        return True
 
     def _answers(self) -> bool:
         try:

@@ -1,13 +1,16 @@
-"""Two things of a cell that cloudpickle sends but that do not arrive as what they were."""
+"""Things of a cell that cloudpickle sends but that do not arrive as what they were."""
 
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any, Final
 
 from cloudpickle import cloudpickle as internals
 
+_FILE_NAME = 10
+"""Position of the file's name among the arguments of ``types.CodeType``, from Python 3.11 on."""
 CachedFunction: Final = type(functools.lru_cache(lambda: None))
 
 
@@ -21,6 +24,15 @@ def reduce_slotted(kind: type) -> tuple[Any, ...] | None:
         return None
     make, (*new, type_kwargs, number, extra), *rest = internals._dynamic_class_reduce(kind)  # noqa: SLF001 - see Pickler
     return make, (*new, {**type_kwargs, "__slots__": kind.__dict__["__slots__"]}, number, extra), *rest
+
+
+def reduce_code(code: types.CodeType) -> tuple[Any, ...]:
+    """How to pickle *code* with the name of the cell that it comes from, without which no traceback can show its lines.
+
+    Since 3.1.3 cloudpickle leaves the name out, so that equal code of different cells has the same pickle.
+    """
+    make, args, *rest = internals._code_reduce(code)  # noqa: SLF001 - see Pickler
+    return make, (*args[:_FILE_NAME], code.co_filename, *args[_FILE_NAME + 1 :]), *rest
 
 
 def reduce_cached(function: Any) -> tuple[Any, ...] | None:

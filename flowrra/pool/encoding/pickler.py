@@ -15,7 +15,7 @@ from typing import Any
 
 import cloudpickle
 
-from flowrra.pool.encoding.by_value import CachedFunction, reduce_cached, reduce_slotted
+from flowrra.pool.encoding.by_value import CachedFunction, reduce_cached, reduce_code, reduce_slotted
 from flowrra.pool.encoding.received_classes import received_classes
 from flowrra.pool.encoding.staying import refuse_what_stays
 
@@ -30,6 +30,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, types.FunctionType):
             self.files[value.__code__.co_filename] = None
+        elif isinstance(value, types.CodeType):
+            return reduce_code(value)
         elif isinstance(value, type):
             reduced = received_classes.reduce(value) or reduce_slotted(value)
             if reduced is not None:
