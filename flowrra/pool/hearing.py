@@ -199,8 +199,10 @@ class Hearing:
             steps.append(partial(self._answered, link, due, ending, own))
 
     def _answered(self, link: Link, due: Due, ending: Ending, fd: int | None) -> None:
-        if ending.wrote and not due.begun and self._endings.awaits_output(link.worker, due.number):
-            # Its output is told first, and belongs to a run that the engine knows.
+        rebuilding = not ending.stopped and not outcomes.is_quick(ending)
+        if not due.begun and (rebuilding or (ending.wrote and self._endings.awaits_output(link.worker, due.number))):
+            # Its output is told before its end, and belongs to a run that the engine knows. A value may take for ever
+            # to be rebuilt: that time is the run's, too.
             self._ledger.tell_start(due)
             due = due._replace(begun=True)
         link.running = due.attempt.run_id

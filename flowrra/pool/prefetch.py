@@ -4,9 +4,11 @@ from __future__ import annotations
 
 PREFETCH_SECONDS = 0.5
 LEAST_PREFETCH = 2
-GROUP_SECONDS = 0.002
+GROUP_SECONDS = 0.004
 """Of work that one system call hands over. A worker that finds it has taken much more gives the rest back."""
-MOST_IN_GROUP = 2048
+MOST_IN_GROUP = 4096
+MOST_GROUPS = 128
+"""Given to a worker ahead of time: what is formed later knows better how long its runs take."""
 FLUSH_EVERY = 0.01
 """Seconds that an answer waits for others, unless the run behind it takes longer; then the engine fetches it."""
 GROUP_SIZE = 64 * 1024

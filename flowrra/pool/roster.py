@@ -26,7 +26,7 @@ from flowrra.pool.orders import (
     TakeBack,
     TakeBackFor,
 )
-from flowrra.pool.prefetch import LEAST_PREFETCH, PREFETCH_SECONDS, Pace
+from flowrra.pool.prefetch import LEAST_PREFETCH, MOST_GROUPS, PREFETCH_SECONDS, Pace
 from flowrra.pool.worker_state import Role, WorkerState
 
 GRACE = 0.25
@@ -108,7 +108,7 @@ class Roster:
         share = 0
         while self.line.tickets and not self._taking:
             state = self._least_loaded()
-            if state is None or (state.runs > LEAST_PREFETCH and state.seconds >= PREFETCH_SECONDS):
+            if state is None or _has_enough(state):
                 break
             # What is short and waits together is spread over all.
             share = share or max(1, -(-self.line.runs // max(1, self.slots)))
@@ -421,3 +421,9 @@ class Roster:
         self._last_worker += 1
         self.states[self._last_worker] = WorkerState(self._last_worker, role)
         return StartWorker(self._last_worker)
+
+
+def _has_enough(state: WorkerState) -> bool:
+    if len(state.held) >= MOST_GROUPS:
+        return True
+    return state.runs > LEAST_PREFETCH and state.seconds >= PREFETCH_SECONDS

@@ -45,7 +45,7 @@ from flowrra.running import RunContext, ThinnedReport, become
 
 WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
 GIVE_BACK_AFTER = 0.025
-"""Seconds after which the rest of a group, which was to take a tenth of that, is left to others."""
+"""Seconds after which the rest of a group, which was to take a sixth of that, is left to others."""
 _SHORT = 50e-6
 """Seconds. After a longer run a few system calls do not matter."""
 _LONGEST_MESSAGE = 1000

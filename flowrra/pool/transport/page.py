@@ -36,7 +36,7 @@ _STARTS = 8 * (MOST_IN_GROUP + 1)
 _SKIPPED = 8 * MOST_IN_GROUP
 ENTRIES = -(-(_HEAD + _STARTS + _SKIPPED) // mmap.PAGESIZE) * mmap.PAGESIZE
 """Where the entries begin."""
-FULL = ENTRIES + 40 * 1024
+FULL = ENTRIES + 32 * 1024
 """Beyond this the entries are sent; one more of the largest fits."""
 LARGE = 8 * 1024
 """Bytes; an atom that takes more (a number of many digits) travels like other values."""

@@ -111,7 +111,7 @@ def test_a_stretch_is_cut_and_never_mixed_with_others() -> None:
 
 
 def test_a_group_takes_no_longer_than_a_moment_and_fits_a_packet() -> None:
-    assert Group(begin_many(kind_of(1e-4))).count == 20
+    assert Group(begin_many(kind_of(1e-4))).count == 40
     assert Group(begin_many(kind_of(1e-7))).count == MOST_IN_GROUP
     assert Group(begin_many(kind_of(0.01))).count == 1
     assert Group(begin_many(kind_of(1e-6), size=GROUP_SIZE // 10)).count == 10
