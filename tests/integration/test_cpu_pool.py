@@ -317,12 +317,14 @@ async def test_hundreds_of_large_results_use_no_descriptors(cell: Cell) -> None:
         def task(n): return np.full(20_000, n)
     """).task
     async with pool() as cpu:
+        await cpu.outcome(cpu.submit(task, 0))
         before = len(os.listdir("/proc/self/fd"))
         attempts = [cpu.submit(task, n) for n in range(300)]
         values = [(await cpu.outcome(attempt)).value for attempt in attempts]
         del attempts
         assert all(value[0] == n for n, value in enumerate(values))
-        assert len(os.listdir("/proc/self/fd")) < before + 20
+        # Each result would take one. A few belong to workers: spares are just being replaced by ones that have NumPy.
+        assert len(os.listdir("/proc/self/fd")) < before + 100
 
 
 # Errors.
