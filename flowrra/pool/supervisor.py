@@ -27,18 +27,15 @@ from flowrra.pool.link import Link
 from flowrra.pool.prefetch import FLUSH_EVERY
 from flowrra.pool.roster import GRACE, Roster
 from flowrra.pool.transport import messages as said
+from flowrra.pool.upkeep import Upkeep
 from flowrra.pool.worker_state import Role
 from flowrra.pool.zygotes import Zygotes
 
-_TIDY = 1.0
-"""Seconds between looks for shared memory that can be given back, while there is any."""
 _RETRY = 0.2
 """Seconds until a run is passed to a worker again, after this process had no descriptor left to do so."""
 
 _DISMISSAL = 2.0
 """Seconds for a worker to end by itself, exit handlers included."""
-_WATCH = 1.0
-"""Seconds without a run after which memory is no longer measured."""
 
 
 class Preparation(NamedTuple):
@@ -60,7 +57,6 @@ class Supervisor:
         self._sink = sink
         self._roster = Roster(slots)
         self._depot = depot
-        self._tidying = False
         self._links: dict[int, Link] = {}
         self._zygotes = Zygotes(self._loop, self)
         self._ledger = Ledger(sink)
@@ -79,11 +75,8 @@ class Supervisor:
         )
         self._why_no_start = ""
         self._exits: dict[int, tuple[int, said.Ended]] = {}
-        self._watching = False
         self._preparation = preparation
-        self._idle = preparation.idle
-        """Seconds without a run after which workers end."""
-        self._falling_asleep: asyncio.TimerHandle | None = None
+        self._upkeep = Upkeep(self._loop, self, preparation.idle, depot)
         self._todo: deque[order.Order] = deque()
         self._carrying = False
         self._assigning = False
@@ -128,8 +121,7 @@ class Supervisor:
         if not self._opened:
             self._opened = True
             self._carry_out(self._roster.open())
-        self._watch()
-        self._tidy_later()
+        self._upkeep.runs_came()
 
     def _begin(self, ticket: Ticket) -> None:
         self._carry_out(self._roster.begin(ticket))
@@ -148,27 +140,6 @@ class Supervisor:
         self._assigning = False
         if not self._closed:
             self._carry_out(self._roster.balance())
-
-    def _watch(self) -> None:
-        """Have the memory of runs measured until a second in which there are none."""
-        if not self._watching:
-            self._watching = True
-            if self._falling_asleep is not None:
-                self._falling_asleep.cancel()
-            self._zygotes.watch(on=True)
-            self._later(_WATCH, self._look_away)
-
-    def _look_away(self) -> None:
-        if self._ledger:
-            self._later(_WATCH, self._look_away)
-            return
-        self._watching = False
-        self._zygotes.watch(on=False)
-        self._falling_asleep = self._loop.call_later(self._idle, self._fall_asleep)
-
-    def _fall_asleep(self) -> None:
-        self._falling_asleep = None
-        self._carry_out(self._roster.fall_asleep())
 
     def stop(self, attempt: Attempt) -> None:
         found = self._ledger.find(attempt)
@@ -203,9 +174,9 @@ class Supervisor:
     async def close(self) -> None:
         """End every process and release every descriptor; nothing is reported any more."""
         self._closed = True
-        for timer in (self._falling_asleep, self._looking):
-            if timer is not None:
-                timer.cancel()
+        self._upkeep.close()
+        if self._looking is not None:
+            self._looking.cancel()
         for timer in self._timers:
             timer.cancel()
         self._endings.forget()
@@ -336,23 +307,20 @@ class Supervisor:
         timer = self._loop.call_later(seconds, run)
         self._timers.add(timer)
 
-    # Giving back shared memory.
+    # What the upkeep asks for.
 
-    def _tidy_later(self) -> None:
-        self._pass_on_drops()
-        if not self._tidying and not self._depot.is_empty():
-            self._tidying = True
-            self._later(_TIDY, self._tidy)
+    def is_busy(self) -> bool:
+        return bool(self._ledger)
 
-    def _tidy(self) -> None:
-        self._tidying = False
-        self._depot.tidy()
-        self._tidy_later()
+    def measure(self, *, on: bool) -> None:
+        self._zygotes.watch(on=on)
 
-    def _pass_on_drops(self) -> None:
-        for worker, slab in self._depot.orders():
-            if worker in self._links:
-                self._links[worker].forget_slab(slab)
+    def fall_asleep(self) -> None:
+        self._carry_out(self._roster.fall_asleep())
+
+    def drop_slab(self, worker: int, slab: int) -> None:
+        if worker in self._links:
+            self._links[worker].forget_slab(slab)
 
     # Hearing what workers answer.
 
@@ -451,7 +419,7 @@ class Supervisor:
         self._ended(workers)
 
     def zygote_started(self) -> None:
-        if self._watching:
+        if self._upkeep.watching:
             self._zygotes.watch(on=True)
 
     def better_spares_possible(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import os
 import random
 import signal
@@ -317,6 +318,9 @@ async def test_each_run_of_a_group_knows_which_it_is(cpu: Pool) -> None:
     assert [told[0] for told in cpu.sink.progress] == [span.run_id(n) for n in range(100)]
 
 
+WAYS_TO_LEAVE = ["environ", "cwd", "path", "stdout", "settings", "builtins", "umask", "signal", "hook"]
+
+
 def see(what: str) -> object:
     """Tell what is there, and leave something else behind."""
     if what == "environ":
@@ -328,6 +332,16 @@ def see(what: str) -> object:
     elif what == "path":
         found = "/left" in sys.path
         sys.path.append("/left")
+    elif what == "builtins":
+        found = ascii("x")
+        builtins.ascii = lambda _: "left"  # type: ignore[assignment]
+    elif what == "umask":
+        found = os.umask(0o007)
+    elif what == "signal":
+        found = signal.signal(signal.SIGUSR2, lambda *_: None)
+    elif what == "hook":
+        found = sys.excepthook is sys.__excepthook__
+        sys.excepthook = print
     elif what == "stdout":
         found = type(sys.stdout).__name__
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - that nobody closes it is what is tested
@@ -341,12 +355,29 @@ def see(what: str) -> object:
     return str(found)
 
 
-@pytest.mark.parametrize("what", ["environ", "cwd", "path", "stdout", "settings"])
+@pytest.mark.parametrize("what", WAYS_TO_LEAVE)
 async def test_what_a_run_changes_is_gone_for_the_next_one_of_its_group(cpu: Pool, what: str) -> None:
     for _ in range(3):
         span = cpu.map(see, Rows([[what] * 50]))
         values = {outcome.value for outcome in await cpu.outcomes(span)}
         assert len(values) == 1
+
+
+async def test_functions_and_modules_of_the_system_travel_from_a_worker(cpu: Pool) -> None:
+    def give() -> Any:
+        return lambda: (sys.version, builtins.len("ab"))
+
+    assert (await cpu.run(give))() == (sys.version, 2)
+
+
+async def test_each_run_of_a_group_draws_from_its_own_seed(cpu: Pool) -> None:
+    def draw(n: int) -> float | None:
+        return random.random() if n % 3 else None
+
+    first = [outcome.value for outcome in await cpu.outcomes(cpu.map(draw, Rows([range(60)])))]
+    second = [outcome.value for outcome in await cpu.outcomes(cpu.map(draw, Rows([range(60)])))]
+    assert first == second
+    assert len(set(first)) == 41
 
 
 async def test_a_child_that_a_short_run_forks_reports_nothing(cpu: Pool) -> None:

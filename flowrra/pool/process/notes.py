@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
+import copyreg
 import functools
+import importlib
 import io
 import locale
 import os
@@ -37,6 +40,8 @@ class Notes:
         for module, names in _CHANGES.items():
             for name in names:
                 setattr(module, name, self._noting(getattr(module, name)))
+        for module in (builtins, sys):
+            module.__class__ = self._noting_module()
         os.register_at_fork(after_in_child=self._take)
 
     def stream(self, fd: int, name: str, errors: str) -> TextIO:
@@ -48,6 +53,20 @@ class Notes:
             _Buffer(raw, self), encoding="utf-8", errors=errors, line_buffering=True, write_through=True
         )
 
+    def _noting_module(self) -> type[ModuleType]:
+        notes = self
+
+        class NotingModule(ModuleType):
+            """One whose attributes are not to be replaced unnoticed."""
+
+            def __setattr__(self, name: str, value: object) -> None:
+                notes.fresh = True
+                super().__setattr__(name, value)
+
+        # Pickles look at the exact type, and know only the usual one.
+        copyreg.pickle(NotingModule, _by_name)  # type: ignore[arg-type]  # what it returns is one of these
+        return NotingModule
+
     def _take(self) -> None:
         self.fresh = True
 
@@ -58,6 +77,10 @@ class Notes:
             return function(*args, **kwargs)
 
         return noted
+
+
+def _by_name(module: ModuleType) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+    return importlib.import_module, (module.__name__,)
 
 
 class _Buffer(io.BufferedWriter):
