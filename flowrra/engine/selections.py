@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from flowrra.engine.columns import Columns
 from flowrra.engine.run import Run, lock_of_runs
-from flowrra.engine.waiters import Arrivals, Countdown, Fire, Signal, loop_to_pump
+from flowrra.engine.waiters import Arrivals, Arriving, Countdown, Fire, Signal, loop_to_pump
 
 
 class Coming(Signal, Protocol):
@@ -123,15 +122,14 @@ class ColumnsCountdown:
         return run is not None and run.exception is not None
 
 
-class ColumnsArrivals:
+class ColumnsArrivals(Arriving[Sequence[int]]):
     """The runs at *positions* in the order in which they end; an object is made for each when it is taken."""
 
     def __init__(self, columns: Columns, positions: range) -> None:
+        super().__init__()
         self._columns, self._positions = columns, positions
-        self._arrived: deque[Sequence[int]] = deque()
         self._taken = 0
         """Of the first one in ``_arrived``."""
-        self._fire: Fire | None = None
         with lock_of_runs():
             over = [position for position in positions if columns.is_settled(position)]
             if over:
@@ -150,22 +148,11 @@ class ColumnsArrivals:
             self._taken = 0
         return None
 
-    def arm(self, fire: Fire) -> bool:
-        # Registered before looking: a run that arrives in between fires, at worst once too often.
-        self._fire = fire
-        return not self._arrived
-
-    def disarm(self) -> None:
-        self._fire = None
-
     def close(self) -> None:
         self._columns.unlisten(self._heard)
 
     def _heard(self, first: int, length: int) -> None:
-        self._arrived.append(range(first, first + length))
-        fire = self._fire
-        if fire is not None:
-            fire.fire()
+        self._arrive(range(first, first + length))
 
 
 def _overlap(positions: range, first: int, length: int) -> int:

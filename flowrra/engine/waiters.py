@@ -6,13 +6,15 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from flowrra.engine.run import Run
 from flowrra.errors import WouldDeadlock
 from flowrra.hosting import current_host
 from flowrra.loops import LoopInbox
 from flowrra.running import slot_given_back
+
+T = TypeVar("T")
 
 HEARTBEAT = 0.05
 """Seconds between wake-ups of a host's loop while something is awaited there: an interrupt is noticed that soon."""
@@ -72,13 +74,34 @@ class Countdown:
             fire.fire()
 
 
-class Arrivals:
-    """Runs in the order in which they end. Happens whenever one has ended that was not taken yet."""
+class Arriving(Generic[T]):
+    """Happens whenever something has arrived that was not taken yet."""
+
+    def __init__(self) -> None:
+        self._arrived: deque[T] = deque()
+        self._fire: Fire | None = None
+
+    def arm(self, fire: Fire) -> bool:
+        # Registered before looking: what arrives in between fires, at worst once too often.
+        self._fire = fire
+        return not self._arrived
+
+    def disarm(self) -> None:
+        self._fire = None
+
+    def _arrive(self, arrival: T) -> None:
+        self._arrived.append(arrival)
+        fire = self._fire
+        if fire is not None:
+            fire.fire()
+
+
+class Arrivals(Arriving[Run]):
+    """Runs in the order in which they end."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
+        super().__init__()
         self._runs = runs
-        self._arrived: deque[Run] = deque()
-        self._fire: Fire | None = None
         for run in runs:
             if not run.add_waiter(self._arrive):
                 self._arrived.append(run)
@@ -87,25 +110,11 @@ class Arrivals:
         """The next run that has ended, or None if none has since the last."""
         return self._arrived.popleft() if self._arrived else None
 
-    def arm(self, fire: Fire) -> bool:
-        # Registered before looking: a run that arrives in between fires, at worst once too often.
-        self._fire = fire
-        return not self._arrived
-
-    def disarm(self) -> None:
-        self._fire = None
-
     def close(self) -> None:
         """Stop listening to the runs that have not ended."""
         for run in self._runs:
             if not run.settled:
                 run.remove_waiter(self._arrive)
-
-    def _arrive(self, run: Run) -> None:
-        self._arrived.append(run)
-        fire = self._fire
-        if fire is not None:
-            fire.fire()
 
 
 class _WakeThread:

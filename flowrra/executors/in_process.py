@@ -125,14 +125,14 @@ class InProcess(ABC, Generic[E]):
 
     def _over(self, entry: E, outcome: Outcome, at: float | None = None) -> None:
         attempt = entry.attempt
-        # They lead back to the entry; what the user's code has kept of them goes on to work.
-        entry.context = entry.report = None
+        if entry.context is not None:
+            # It leads back to the entry, and the user's code may have kept it: the arguments are neither to live on with
+            # it nor to wait for the garbage collector.
+            entry.attempt = attempt._replace(encoded=None)
+            entry.context = entry.report = None
         if self._entries.pop((attempt.run_id, attempt.number), None) is None:
             return
         self._waiting -= bool(entry.waits)
-        if entry.context is not None:
-            # It leads back to the entry: the arguments must not wait for the garbage collector.
-            entry.attempt = attempt._replace(encoded=None)
         if entry.answered:
             self._sink.released(attempt)
         elif entry.span is None or entry.began is None:

@@ -134,8 +134,10 @@ class Ray(Pool):
 class Ipyparallel(Pool):
     title = "ipyparallel"
     needs = ("ipyparallel",)
-    how = "`Cluster(n=2)`; single calls on a load-balanced view, tiny items by the direct view's `map_sync`, "
+    how = (
+        "`Cluster(n=2)`; single calls on a load-balanced view, tiny items by the direct view's `map_sync`, "
         "large data by its `push`"
+    )
     shares = True
 
     def __init__(self, workers: int) -> None:
