@@ -126,8 +126,8 @@ class InProcess(ABC, Generic[E]):
     def _over(self, entry: E, outcome: Outcome, at: float | None = None) -> None:
         attempt = entry.attempt
         if entry.context is not None:
-            # It leads back to the entry, and the user's code may have kept it: the arguments are neither to live on with
-            # it nor to wait for the garbage collector.
+            # It leads back to the entry, and the user's code may have kept it: the arguments are not to live as long,
+            # nor to wait for the garbage collector.
             entry.attempt = attempt._replace(encoded=None)
             entry.context = entry.report = None
         if self._entries.pop((attempt.run_id, attempt.number), None) is None:
