@@ -97,7 +97,7 @@ def test_the_first_failure_is_raised_with_a_note_and_the_others_go_on(app: Flowr
     with pytest.raises(ValueError, match="of its own") as caught:
         batch.result(timeout=10)
     seed = batch[2].info().seed
-    assert caught.value.__notes__ == [f"run 2 of 4, number=2, seed={seed}; 0 done, 1 failed, the others go on"]
+    assert caught.value.__notes__ == [f"run 2 of 4, number=2, random seed {seed}; 0 done, 1 failed, the others go on"]
     assert not batch.done()
     go_on.set()
     assert batch.wait(10)
