@@ -145,7 +145,8 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
         if not any(note.startswith(place) for note in getattr(error, "__notes__", ())):
             shown = f", {run.args_preview}" if run.args_preview else ""
             seed = number_of(source_of(run.submission).seed)
-            error.add_note(f"{place}{shown}, random seed {seed}; {self._tally()}{'' if self.done() else ', the others go on'}")
+            others = "" if self.done() else ", the others go on"
+            error.add_note(f"{place}{shown}, random seed {seed}; {self._tally()}{others}")
 
     def _tally(self) -> str:
         counts = self.counts()
