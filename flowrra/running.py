@@ -116,10 +116,12 @@ class RunContext:
         return f"<RunContext {self.id} {self.task_name}, attempt {self.attempt}>"
 
 
-_current: ContextVar[RunContext | Callable[[], RunContext] | None] = ContextVar("flowrra_current_run", default=None)
+_current: ContextVar[RunContext | Callable[[], RunContext | None] | None] = ContextVar(
+    "flowrra_current_run", default=None
+)
 
 
-def become(context: Callable[[], RunContext]) -> None:
+def become(context: Callable[[], RunContext | None]) -> None:
     """Make the run that *context* describes, when it is asked, the current one of the running code.
 
     It stays: the code runs in a copy of the context variables that is its own, and the run ends with it.

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowrra.core.statuses import StopReason
-from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.interfaces import Attempt, AttemptSink, Call, Span
 from flowrra.options import check_positive_count
 from flowrra.pool.cores import available_cores
 from flowrra.pool.data.depot import Depot
-from flowrra.pool.encoding.calls import CallEncoder, EncodedCall
+from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
 from flowrra.pool.encoding.functions import encode_function
 from flowrra.pool.supervisor import Preparation, Supervisor
 
@@ -55,7 +55,7 @@ class CpuExecutor:
         """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``."""
         return self._encoder.encode(call)
 
-    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[EncodedCall]:
+    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`; function, keywords and surroundings are read once for all rows."""
         return self._encoder.encode_map(call, rows)
 
@@ -77,6 +77,9 @@ class CpuExecutor:
 
     def begin(self, attempt: Attempt) -> None:
         self._running.begin(attempt)
+
+    def begin_span(self, span: Span) -> None:
+        self._running.begin_span(span)
 
     def resize(self, workers: int) -> None:
         """Have *workers* processes from now on. Those that are too many finish the run they execute, then end."""

@@ -5,10 +5,12 @@
     calls: call -> bytes   Supervisor --- events ---> Roster (decides, pure)
           |                     ^  <--- orders ------
           v                     |
-    EncodedCall -- begin -----> |-- Link: queue --(run headers)-------------->  Worker: claim, settle, call
-                                |   Link: queue <-(taken back by the engine)
+    EncodedCall, EncodedMap --> |-- Link: queue --(groups of runs)----------->  Worker: claim
+          begin, begin_span     |   Link: queue <-(taken back by the engine)     |
                                 |-- Link: supplies --(functions, once)------->  Shelf
-                                |<- Link: answers <--(begun, progress, ended)-  Worker
+    Ledger <--- told ---        |                                                v
+    AttemptSink, SpanSink       |<- Hearing: answers <--(reports, progress)----  Execution: settle, call, note
+                                |<- Hearing: page <---(how far, what is ready)-   |
                                 |
                                 |-- ZygoteProcess --(fork, preload, quit)---->  Zygote -- forks --> Worker
                                 |<----------------- (ended, output, boundary)-  Zygote <- stdout, stderr of workers
@@ -16,18 +18,27 @@
     encoding, data         this folder                                           process
     ---------------------------------- transport, native: used on all sides ------------------------------------
 
-The engine begins an attempt; the roster names a worker; the link puts a header into that worker's queue, after the
-function if the worker does not have it yet. The engine keeps both ends of each queue, so it can take a header back by
-receiving it: the system call decides who has it. Hence at most one run is in a worker's hands, and only that run is
-charged when the worker ends. Small values travel in the header; large ones are in sealed shared memory, each content
-once (``data``), which a worker is given before the first header that speaks of it. Large results come back in a segment
-of their own, whose descriptor goes along (``transport.segments``). A worker applies the surroundings of the submission,
-loads the function, calls it, answers. To stop a run the engine empties the queue, signals the worker, and kills it if
-that was not enough; the spare worker, forked before it was needed, takes its place. The zygote hears all output, keeps
-it bounded and ends what workers leave behind. It ends with the engine's process and everything ends with it; if it ends
-alone, it is replaced.
+The engine begins attempts and spans; the roster names workers; the link puts groups of runs into their queues, after
+the function if the worker does not have it yet. A group is what one system call hands over: a run that is not known to
+be short, or short ones of one kind that wait together, some milliseconds of work. The engine keeps both ends of each
+queue, so it can take groups back by receiving them: the system call decides who has them. Hence at most one group is in
+a worker's hands, and its page, memory that both share, tells which run of it executes: only that run is charged when
+the worker ends, what ended before it is taken from the page, what is behind it waits again. Answers wait for each other
+for some milliseconds, but never for a run that takes long: then the engine fetches them from the page. A worker that
+finds its group to take long gives the rest back.
+
+Small values travel in the packet; large ones are in sealed shared memory, each content once (``data``), which a worker
+is given before the first packet that speaks of it. Large results come back in a segment of their own, whose descriptor
+goes along (``transport.segments``). A worker applies the surroundings of the submission, loads the function, calls it,
+answers; what could tell one run of the next is looked at between any two, by system calls only if something was done or
+time has passed. To stop a run the engine empties the queue, signals the worker, and kills it if that was not enough;
+the spare worker, forked before it was needed, takes its place. The zygote hears all output, keeps it bounded and ends
+what workers leave behind. It ends with the engine's process and everything ends with it; if it ends alone, it is
+replaced.
 
 In this folder, on the engine's side: ``supervisor`` carries out what ``roster`` decides, in words of ``orders``;
-``link`` is one worker's sockets; ``zygotes`` are the processes that fork, each a ``zygote_process``; ``outcomes`` and
-``endings`` conclude attempts, with ``decoder`` for values whose rebuilding may run the user's code.
+``groups``, ``line`` and ``prefetch`` are its parts; ``kinds`` and ``ledger`` know which run has which number; ``link``
+is one worker's sockets, ``hearing`` what comes from them; ``upkeep`` does what is due now and then; ``zygotes`` are the
+processes that fork, each a ``zygote_process``; ``outcomes`` and ``endings`` conclude attempts, with ``decoder`` for
+values whose rebuilding may run the user's code.
 """

@@ -1,7 +1,7 @@
-"""One worker's sockets, on the engine's side.
+"""One worker's sockets and page, on the engine's side.
 
-The engine keeps *both* ends of the queue: the worker receives a header between runs, the engine takes headers back by
-receiving from the worker's end itself. Whoever's system call gets a header has it; there is nothing to negotiate.
+The engine keeps *both* ends of the queue: the worker receives a group between others, the engine takes groups back by
+receiving from the worker's end itself. Whoever's system call gets a group has it; there is nothing to negotiate.
 """
 
 from __future__ import annotations
@@ -13,51 +13,71 @@ import socket
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import cast
 
-from flowrra.interfaces import Attempt
 from flowrra.pool.data.depot import Depot
-from flowrra.pool.encoding.calls import EncodedCall
+from flowrra.pool.encoding.calls import EncodedCall, EncodedMap
 from flowrra.pool.encoding.functions import FunctionRef
+from flowrra.pool.encoding.maps import EncodedRows
 from flowrra.pool.encoding.payloads import INLINE, Payload
 from flowrra.pool.encoding.surroundings import SurroundingsRef
+from flowrra.pool.groups import Group
+from flowrra.pool.kinds import Single, Stretch
+from flowrra.pool.ledger import Ledger
 from flowrra.pool.transport.messages import (
     Forget,
     ForgetSlab,
     Places,
-    RunHeader,
+    RunGroup,
     Setup,
     SlabSupply,
+    SpanGroup,
     Stop,
     Supply,
     SurroundingsSupply,
 )
+from flowrra.pool.transport.page import Page
 from flowrra.pool.transport.segments import Segment
 from flowrra.pool.transport.wire import Received, Receiver, pairs, send, send_with
 
+_Packet = tuple[RunGroup | SpanGroup, list[Payload]]
+"""With those of its payloads that have large parts."""
 _SUPPLIES_KEPT = 256
 """Functions a worker keeps loaded."""
 
 
 class Link:
-    """Everything the engine holds of one worker: three sockets, and what the worker has been told.
+    """Everything the engine holds of one worker: three sockets, the page, and what the worker has been told.
 
     Raises ``OSError`` if this process has not enough descriptors left for it.
     """
 
     def __init__(self, worker: int, depot: Depot) -> None:
-        self.worker = worker
         self._depot = depot
+        self.worker = worker
         self.pid = 0
         self.pidfd = -1
-        queue, supplies, answers = pairs(3)
+        self._page_end = Page.create()
+        try:
+            self.page = Page(self._page_end)
+            queue, supplies, answers = pairs(3)
+        except BaseException:
+            os.close(self._page_end)
+            raise
         self._queue, self._queue_end = queue
         self._supplies, self._supplies_end = supplies
         self._answers_end, self.answers = answers
         # Only our own ends: O_NONBLOCK on the worker's end of the queue would be seen by the worker, too.
         for own in (self._queue, self._supplies, self.answers):
             own.settimeout(0)
+        self.claims = 0
+        """Groups that are over: the one in its hands is the next one on the page."""
         self.running = ""
-        """Id of the run that began last."""
+        """Id of the run that began last, as far as it was told."""
+        self.begun: set[int] = set()
+        """Runs whose begin has been told, and whose end is not known."""
+        self.seen = (0, 0)
+        """How far it had come when the page was last looked at."""
         self.decoders = {stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in (1, 2)}
         """Of its output: a character may be split between two reports."""
         self._owed: list[int] = []
@@ -69,31 +89,39 @@ class Link:
         self._surroundings_sent: set[int] = set()
 
     def ends(self) -> list[int]:
-        """What the worker gets: its ends of queue, supplies and answers."""
-        return [self._queue_end.fileno(), self._supplies_end.fileno(), self._answers_end.fileno()]
+        """What the worker gets: its ends of queue, supplies and answers, and the page."""
+        return [self._queue_end.fileno(), self._supplies_end.fileno(), self._answers_end.fileno(), self._page_end]
 
     def handed_over(self) -> None:
         """The worker's ends are on their way. Its end of the queue stays open here."""
         self._supplies_end.close()
         self._answers_end.close()
+        self._close_page_end()
 
-    def give(self, number: int, attempt: Attempt) -> socket.socket | None:
-        """Put a run into the queue, after whatever the worker needs for it.
+    def _close_page_end(self) -> None:
+        if self._page_end >= 0:
+            os.close(self._page_end)
+            self._page_end = -1
+
+    def give(self, group: Group, ledger: Ledger) -> socket.socket | None:
+        """Put a group into the queue, after whatever the worker needs for it.
 
         Returns None, or the socket that has no room now. Raises ``BrokenPipeError`` or ``ConnectionResetError`` if the
         worker is gone, another ``OSError`` if this process has no descriptor left. In these cases nothing was queued.
         """
-        call: EncodedCall = attempt.encoded
+        common: EncodedCall = group.kind.facts.common
         sock = self._supplies
         try:
-            if call.surroundings.number not in self._surroundings_sent:
-                self._supply_surroundings(call.surroundings)
-            self._supply(call.function)
-            if call.constants is not None:
-                self._supply(call.constants)
-            self._supply_slabs(call.arguments)
+            if common.surroundings.number not in self._surroundings_sent:
+                self._supply_surroundings(common.surroundings)
+            self._supply(common.function)
+            if common.constants is not None:
+                self._supply(common.constants)
+            packet, payloads = _packet(group, ledger)
+            for payload in payloads:
+                self._supply_slabs(payload)
             sock = self._queue
-            send(sock, _header(number, attempt, call))
+            send(sock, packet)
         except BlockingIOError:
             return sock
         return None
@@ -143,7 +171,7 @@ class Link:
         self._surroundings_sent.add(surroundings.number)
 
     def take_back(self, limit: int | None = None) -> list[int]:
-        """Receive runs from the worker's end of the queue, oldest first, before it can. Returns their numbers."""
+        """Receive groups from the worker's end of the queue, oldest first, before it can. Returns their numbers."""
         taken: list[int] = []
         if self._queue_end.fileno() < 0:  # dismissed
             return taken
@@ -153,8 +181,11 @@ class Link:
                 break
             if received.fd is not None:
                 os.close(received.fd)
-            if isinstance(received.message, RunHeader):
-                taken.append(received.message.number)
+            message = received.message
+            if isinstance(message, SpanGroup):
+                taken.append(message.number)
+            elif isinstance(message, RunGroup):
+                taken.append(message.runs[0][0])
         return taken
 
     def read_answers(self) -> Iterator[Received]:
@@ -216,26 +247,47 @@ class Link:
         """An idle worker leaves when it finds its queue closed. May be called twice."""
         for sock in (self._queue, self._queue_end, self._supplies, self._supplies_end, self._answers_end, self.answers):
             sock.close()
+        self._close_page_end()
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
 
 
-def _header(number: int, attempt: Attempt, call: EncodedCall) -> RunHeader:
-    return RunHeader(
-        number,
-        attempt.run_id,
-        attempt.number,
-        attempt.task_name,
-        attempt.deadline,
-        call.function.digest,
-        call.constants.digest if call.constants is not None else b"",
-        call.surroundings.number,
-        call.arguments.kind,
-        call.arguments.head,
-        call.arguments.places,
-        call.memory_limit,
-        attempt.seed,
-        attempt.position,
-        call.readonly,
+def _packet(group: Group, ledger: Ledger) -> _Packet:
+    """What is sent for *group*."""
+    facts: Single | Stretch = group.kind.facts
+    common = facts.common
+    shared = (
+        facts.task_name,
+        common.function.digest,
+        common.constants.digest if common.constants is not None else b"",
+        common.surroundings.number,
+        common.memory_limit,
+        common.readonly,
     )
+    if isinstance(facts, Stretch):
+        span = facts.span
+        position = span.first + group.number - facts.number
+        rows: EncodedRows = cast("EncodedMap", span.encoded).rows
+        return SpanGroup(
+            *shared,
+            number=group.number,
+            length=group.count,
+            prefix=span.prefix,
+            first_id=span.number + position,
+            deadline=span.deadline,
+            seed=span.seed,
+            position=position,
+            pieces=rows.columns(position, group.count),
+        ), []
+    large: list[Payload] = []
+    runs = []
+    for ticket in group.tickets:
+        number = ticket.number
+        attempt = ledger.attempts.get(number) or ledger.attempt(number)
+        run_id, nth, _, _, _, encoded, deadline, seed, position = attempt
+        payload: Payload = encoded.arguments
+        if payload.blocks is not None:
+            large.append(payload)
+        runs.append((number, run_id, nth, deadline, payload.kind, payload.head, payload.places, seed, position))
+    return RunGroup(*shared, tuple(runs)), large

@@ -68,6 +68,11 @@ def map_private(fd: int, size: int) -> memoryview:
     return Mapping(fd, size).view()[0]
 
 
+def map_shared(fd: int, size: int) -> memoryview:
+    """As :func:`map_private`, but what is written is seen by whoever maps the same file; a fork does not have it."""
+    return Mapping(fd, size, shared=True).view()[0]
+
+
 def _address_of(source: memoryview) -> int:
     """Where the bytes of *source* are, which may be read-only; it must be kept alive by the caller."""
     holder = _PyBuffer()

@@ -1,21 +1,15 @@
-"""What the roster tells the supervisor to do. Workers and runs go by number here."""
+"""What the roster tells the supervisor to do. Workers, groups and runs go by number here."""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import NamedTuple
 
-
-class Ticket(NamedTuple):
-    """The number of a run and its place in the order of execution, in which tickets compare."""
-
-    rank: tuple[int, int]
-    """(-priority, seq)."""
-    number: int
+from flowrra.pool.groups import Group, Rank, Ticket
 
 
 class TakeBackFor(Enum):
-    """What runs are taken back for."""
+    """What groups are taken back for."""
 
     BALANCE = "balance"
     RECALL = "recall"
@@ -29,23 +23,36 @@ class StartWorker(NamedTuple):
 
 class Give(NamedTuple):
     worker: int
-    number: int
+    group: Group
 
 
 class TakeBack(NamedTuple):
-    """Take queued runs back from a worker (all, if *limit* is None) and report them with :meth:`Roster.taken_back`."""
+    """Take queued groups back from a worker: all, if *limit* is None.
+
+    To be reported in this order: what came back (``Roster.received_back``), what the worker had answered by then and
+    how far it is with the group in its hands, and that this is done (``Roster.taken_back``).
+    """
 
     worker: int
     limit: int | None
     purpose: TakeBackFor
-    above: tuple[int, int] | None = None
-    number: int = 0
+    above: Rank | None = None
+    target: tuple[Rank, int] | None = None
+    """(rank, number) of the run to stop."""
+
+
+class Skip(NamedTuple):
+    """Have the worker leave out the run at index *at* of the group in its hands."""
+
+    worker: int
+    at: int
 
 
 class Interrupt(NamedTuple):
     """Raise inside the run; report with :meth:`Roster.grace_over` after ``GRACE``."""
 
     worker: int
+    rank: Rank
     number: int
 
 
@@ -60,9 +67,9 @@ class Dismiss(NamedTuple):
 
 
 class Return(NamedTuple):
-    """The run goes back to the engine's queue."""
+    """The runs go back to the engine's queue."""
 
-    number: int
+    ticket: Ticket
 
 
 class Cancelled(NamedTuple):
@@ -80,9 +87,9 @@ class Lost(NamedTuple):
 
 
 class StartFailed(NamedTuple):
-    """No worker could be started for the run."""
+    """No worker could be started for the runs."""
 
-    number: int
+    ticket: Ticket
 
 
-Order = StartWorker | Give | TakeBack | Interrupt | Kill | Dismiss | Return | Cancelled | Lost | StartFailed
+Order = StartWorker | Give | TakeBack | Skip | Interrupt | Kill | Dismiss | Return | Cancelled | Lost | StartFailed

@@ -12,7 +12,8 @@ from flowrra.failures import error_info, safe_str
 from flowrra.interfaces import Attempt
 from flowrra.pool.encoding.failures import decode_failure
 from flowrra.pool.encoding.payloads import BUILTIN, PLAIN, arrived, load
-from flowrra.pool.transport.messages import Answer, Ended
+from flowrra.pool.transport.messages import Ended
+from flowrra.pool.transport.page import Ending
 
 
 def stopped(attempt: Attempt) -> Outcome:
@@ -45,12 +46,12 @@ def not_started(why: str) -> Outcome:
     return _failure(OutcomeKind.RAISED, WorkerStartFailed(f"no worker process can be started: {why}"))
 
 
-def is_quick(answer: Answer) -> bool:
+def is_quick(answer: Ending) -> bool:
     """Rebuilding the value runs none of the user's code and imports nothing: it may happen on the engine's loop."""
     return answer.kind == BUILTIN or (answer.kind == PLAIN and "numpy" in sys.modules)
 
 
-def received(answer: Answer, fd: int | None) -> list[memoryview] | OSError:
+def received(answer: Ending, fd: int | None) -> list[memoryview] | OSError:
     """The parts of what a worker sent, or why they are not to be had; closes *fd*."""
     try:
         return arrived(fd, answer.table)
@@ -61,7 +62,7 @@ def received(answer: Answer, fd: int | None) -> list[memoryview] | OSError:
             os.close(fd)
 
 
-def rebuilt(attempt: Attempt, answer: Answer, parts: list[memoryview] | OSError) -> Outcome:
+def rebuilt(attempt: Attempt, answer: Ending, parts: list[memoryview] | OSError) -> Outcome:
     """Rebuild what a worker sent. Never raises: a value that cannot be rebuilt is an outcome, too."""
     kind = OutcomeKind(answer.outcome)
     size = len(answer.head) + sum(length for _, length in answer.table)

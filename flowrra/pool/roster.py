@@ -1,14 +1,16 @@
-"""Who gets which run: the decisions about workers, without any of the means.
+"""Who gets which runs: the decisions about workers, without any of the means.
 
 Events go in, orders come out; the supervisor carries them out. Time is an argument. Runs are known by number
-here; what they are is none of the roster's business.
+here; what they are is none of the roster's business. Whatever makes runs wait or workers free is followed by
+:meth:`Roster.assign`, at once or a moment later: what waits together can travel together.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 
+from flowrra.pool.groups import Group, Rank, Ticket
+from flowrra.pool.line import Line
 from flowrra.pool.orders import (
     Cancelled,
     Dismiss,
@@ -18,13 +20,13 @@ from flowrra.pool.orders import (
     Lost,
     Order,
     Return,
+    Skip,
     StartFailed,
     StartWorker,
     TakeBack,
     TakeBackFor,
-    Ticket,
 )
-from flowrra.pool.prefetch import Depth
+from flowrra.pool.prefetch import LEAST_PREFETCH, MOST_GROUPS, PREFETCH_SECONDS, Pace
 from flowrra.pool.worker_state import Role, WorkerState
 
 GRACE = 0.25
@@ -42,160 +44,252 @@ class Roster:
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.states: dict[int, WorkerState] = {}
-        self.waiting: list[Ticket] = []
-        """Begun and with no worker: sorted; short, since the engine asks for room first."""
+        self.line = Line()
+        """Begun and with no worker."""
         self.failures = 0
         """Workers in a row that ended before their first run."""
         self.lost = 0
         self.replaced = 0
-        self._depth = Depth()
+        self._overall = Pace()
         self._opened = False
         self._asleep = False
         """Nobody but a spare is kept until the next run comes."""
-        self._stopping: set[int] = set()
+        self._taking = 0
+        """Orders to take back that are being carried out: meanwhile what waits stays where it can be found."""
         self._last_worker = 0
 
     # How much work there is room for.
 
     def room(self) -> int:
-        active = self._active()
-        room = sum(max(0, self.depth - len(state.held)) for state in active) - len(self.waiting)
-        if not self._opened:
-            room += self.slots * self.depth
-        elif self._asleep:
-            room = self.slots * self.depth - len(self.waiting)
-        elif not active:  # starting workers keeps failing; whoever comes now tries again
-            room += self.slots
-        return max(0, room)
-
-    @property
-    def depth(self) -> int:
-        """How many runs a worker may hold, the running one included."""
-        return self._depth.runs
+        """Runs that may come: half a second of work for each slot beside the running ones, judged by the latest."""
+        runs, seconds, active = self.line.runs, self.line.seconds, 0
+        for state in self.states.values():
+            if state.role is Role.ACTIVE:
+                active += 1
+                runs += state.runs
+                seconds += state.seconds
+        if (
+            self._opened and not active and not self._asleep
+        ):  # starting workers keeps failing; whoever comes now tries again
+            return max(0, self.slots - runs)
+        each = self._overall.seconds
+        budget = self.slots * (PREFETCH_SECONDS + each)
+        return max(0, (1 + LEAST_PREFETCH) * self.slots - runs, int((budget - seconds) / each))
 
     def _active(self) -> list[WorkerState]:
         """Those whose queues are in use. That of a condemned worker is empty but for the request to stop."""
         return [state for state in self.states.values() if state.role is Role.ACTIVE]
 
-    def holds(self, worker: int, number: int) -> bool:
-        """Whether the run is with *worker*: whatever else it speaks of is none of its business."""
+    def holds(self, worker: int, group: int) -> Group | None:
+        """The group, if it is with *worker*: whatever else it speaks of is none of its business."""
         state = self.states.get(worker)
-        return state is not None and number in state.held
+        return state.held.get(group) if state is not None else None
 
     def busy(self) -> int:
         return sum(1 for state in self.states.values() if state.held)
 
     def prefetched(self) -> int:
-        return len(self.waiting) + sum(state.queued for state in self.states.values())
+        return self.line.runs + sum(max(0, state.runs - 1) for state in self.states.values())
+
+    def has_idle(self) -> bool:
+        """A worker could begin at once."""
+        return any(not state.held and state.role is Role.ACTIVE for state in self.states.values())
 
     # What happens to runs.
 
     def begin(self, ticket: Ticket) -> list[Order]:
-        insort(self.waiting, ticket)
+        self.line.add(ticket)
         awakened, self._asleep = self._asleep, False
-        orders = self._fill_up(retry=True) if awakened or not self.states else []
-        return orders + self._assign()
+        return self._fill_up(retry=True) if awakened or not self.states else []
 
-    def refused(self, worker: int, number: int) -> None:
+    def assign(self) -> list[Order]:
+        """Give what waits to whoever holds least."""
+        orders: list[Order] = []
+        share = 0
+        while self.line.tickets and not self._taking:
+            state = self._least_loaded()
+            if state is None or _has_enough(state):
+                break
+            # What is short and waits together is spread over all.
+            share = share or max(1, -(-self.line.runs // max(1, self.slots)))
+            group = Group(self.line.take(share))
+            state.hold(group)
+            orders.append(Give(state.worker, group))
+        return orders
+
+    def _least_loaded(self) -> WorkerState | None:
+        best: WorkerState | None = None
+        for state in self._active():
+            if state.blocked or state.closed:
+                continue
+            if best is None or (state.seconds, state.runs) < (best.seconds, best.runs):
+                best = state
+        return best
+
+    def refused(self, worker: int, group: Group) -> None:
         """A ``Give`` found no room; *worker* gets nothing until :meth:`unblocked` or its next answer."""
         state = self.states[worker]
         state.blocked = True
-        insort(self.waiting, state.held.pop(number))
+        state.release(group)
+        self.line.put_back(group.tickets)
 
-    def unblocked(self, worker: int) -> list[Order]:
+    def unblocked(self, worker: int) -> None:
         state = self.states.get(worker)
-        if state is None:
+        if state is not None:
+            state.blocked = False
+
+    def reached(self, worker: int, index: int, *, lasting: bool = False) -> list[Order]:
+        """The run at *index* of its first group executes in *worker*, *lasting*: for some time.
+
+        One that was to be skipped may be seen for a moment; if it lasts, it had begun before, and is stopped.
+        """
+        state = self.states.get(worker)
+        if state is None or (group := state.first) is None:
             return []
+        state.reached, state.proven = index, True
+        orders: list[Order] = []
+        if index in group.skipped and lasting:
+            (ticket, *_) = group.tickets if len(group.tickets) == 1 else group.tickets[index:]
+            target = (ticket.rank, group.number_at(index))
+            if state.target != target:
+                orders.append(self._take_back(state, TakeBackFor.STOP, target=target))
+        return orders + self._works()
+
+    def answered(self, worker: int, group: Group, told: int, seconds: float, *, over: bool) -> list[Order]:
+        """The ends of the first *told* runs are known now; *over*: the others have not begun and never will there."""
+        state = self.states[worker]
+        fresh = told - group.told
+        if fresh > 0:
+            group.kind.pace.learn(fresh, seconds)
+            self._overall.learn(fresh, seconds)
+            state.count(group, -fresh)
+            group.told = told
+        if over:
+            state.reached = -1
         state.blocked = False
-        return self._assign()
+        orders = self._works()
+        state.proven = True
+        if over:
+            state.release(group)
+            if told < group.count:
+                orders += self._wait_again(state, group, told)
+            if not state.held and state.role in _LEAVING:
+                orders.append(Kill(worker) if state.role is Role.CONDEMNED else Dismiss(worker))
+        return orders
 
-    def started(self, worker: int, number: int, now: float) -> list[Order]:
-        state = self.states.get(worker)
-        if state is None or number not in state.held:
-            return []
-        state.started, state.since, state.proven = number, now, True
+    def _wait_again(self, state: WorkerState, group: Group, index: int) -> list[Order]:
+        """What *state* had claimed and not begun, from the run at *index* on."""
+        self.line.put_back(group.rest(index))
+        # It was to be stopped, and came to its end before it had begun.
+        if state.target is not None and self.line.remove(*state.target):
+            return [Cancelled(state.target[1])]
+        return []
+
+    def _works(self) -> list[Order]:
         if not self.failures:
             return []
         self.failures = 0
         return self._fill_up()
 
-    def answered(self, worker: int, number: int, seconds: float) -> list[Order]:
-        self._depth.learn(seconds)
-        state = self.states.get(worker)
-        if state is None:
-            return []
-        state.held.pop(number, None)
-        state.blocked = False
-        state.proven = True
-        self._stopping.discard(number)
-        if state.started == number:
-            state.started = 0
-        if state.role is Role.CONDEMNED:
-            return [Kill(worker)] if not state.held else []
-        if state.role is Role.RETIRING:
-            return [Dismiss(worker), *self._assign()] if not state.held else []
-        return self._assign() if self.waiting else []
-
     def balance(self) -> list[Order]:
         """Idle workers take over half of what the most loaded one has queued."""
-        if self.waiting:
-            return self._assign()
+        if self.line.tickets:
+            return self.assign()
         idle = sum(1 for state in self._active() if not state.held)
         if not idle:
             return []
-        loaded = sorted(self._active(), key=lambda state: -state.queued)[:idle]
+        loaded = sorted(self._active(), key=lambda state: -state.seconds if state.queued else 0.0)[:idle]
         return [
             self._take_back(state, TakeBackFor.BALANCE, limit=(state.queued + 1) // 2)
             for state in loaded
             if state.queued
         ]
 
-    def recall(self, above: tuple[int, int] | None) -> list[Order]:
-        """Give prefetched runs back: all, or those of one worker that the run ranked *above* overtakes."""
-        returned = [ticket for ticket in self.waiting if above is None or ticket.rank > above]
-        self.waiting = [ticket for ticket in self.waiting if ticket not in returned]
-        orders: list[Order] = [Return(ticket.number) for ticket in returned]
-        queues = [state for state in self._active() if state.queued or (state.held and not state.started)]
-        if above is not None:
-            queues = sorted(
-                (state for state in queues if any(ticket.rank > above for ticket in state.behind())),
-                key=lambda state: (sum(ticket.rank < above for ticket in state.behind()), state.since),
-            )[:1]
-        orders += [self._take_back(state, TakeBackFor.RECALL, above=above) for state in queues]
+    def recall(self, above: Rank | None) -> list[Order]:
+        """Give prefetched runs back: all, or as many as make room for the run ranked *above*, which overtakes them."""
+        if above is None:
+            orders: list[Order] = [Return(ticket) for ticket in self.line.clear()]
+            queues = [state for state in self._active() if state.held]
+            return orders + [self._take_back(state, TakeBackFor.RECALL) for state in queues]
+        orders = self._make_room(above)
+        if self.room() > 0 and orders:
+            return orders
+        behind = [(state, list(state.behind())) for state in self._active()]
+        overtaken = [(state, tickets) for state, tickets in behind if any(ticket.rank > above for ticket in tickets)]
+        if overtaken:
+            state, _ = min(
+                overtaken, key=lambda each: (sum(ticket.rank < above for ticket in each[1]), each[0].seconds)
+            )
+            orders.append(self._take_back(state, TakeBackFor.RECALL, above=above))
         return orders
 
-    def stop(self, number: int) -> list[Order]:
+    def _make_room(self, above: Rank) -> list[Order]:
+        orders: list[Order] = []
+        while self.room() <= 0 and (ticket := self.line.take_last(above)) is not None:
+            orders.append(Return(ticket))
+        return orders
+
+    def stop(self, rank: Rank, number: int) -> list[Order]:
         """End a run wherever it is. Unknown numbers are ignored."""
-        for ticket in self.waiting:
-            if ticket.number == number:
-                self.waiting.remove(ticket)
-                return [Cancelled(number)]
+        if self.line.remove(rank, number):
+            return [Cancelled(number)]
         for state in self.states.values():
-            if number in state.held and number not in self._stopping:
-                return [self._take_back(state, TakeBackFor.STOP, number=number)]
+            for group in state.held.values():
+                index = group.index_of(rank, number)
+                if index < 0:
+                    continue
+                if state.target == (rank, number) or index in group.skipped:
+                    return []
+                if state.role is Role.CONDEMNED and index > max(group.told, state.reached):
+                    return self._skip(state, group, index)  # its queue is left to the request to stop
+                return [self._take_back(state, TakeBackFor.STOP, target=(rank, number))]
         return []
 
-    def taken_back(self, order: TakeBack, numbers: Sequence[int]) -> list[Order]:
-        """*numbers* have been received back; answers that were under way have been reported before this."""
+    def received_back(self, worker: int, numbers: Collection[int]) -> None:
+        """The groups *numbers* are no longer in the queue of *worker*; :meth:`taken_back` follows.
+
+        To be reported before anything else is said of that worker: the first group it holds now is another one.
+        """
+        state = self.states.get(worker)
+        if state is None:
+            return
+        taken = [state.held[number] for number in numbers if number in state.held]
+        for group in taken:
+            state.release(group)
+        self.line.put_back(ticket for group in taken for ticket in group.tickets)
+
+    def taken_back(self, order: TakeBack) -> list[Order]:
+        """The order was carried out; answers that were under way have been reported before this."""
+        self._taking -= 1
         state = self.states.get(order.worker)
-        if state is not None:
-            state.closed = False
-        taken = [state.held.pop(number) for number in numbers if number in state.held] if state is not None else []
-        orders: list[Order] = []
-        if order.purpose is TakeBackFor.RECALL:
-            above = order.above
-            orders += [Return(ticket.number) for ticket in taken if above is None or ticket.rank > above]
-            taken = [ticket for ticket in taken if above is not None and ticket.rank < above]
-        if order.purpose is TakeBackFor.STOP and any(ticket.number == order.number for ticket in taken):
-            orders.append(Cancelled(order.number))
-            taken = [ticket for ticket in taken if ticket.number != order.number]
-        elif order.purpose is TakeBackFor.STOP and state is not None and order.number in state.held:
-            orders += self._condemn(state, order.number)
-        elif order.purpose is TakeBackFor.RETIRE and state is not None and not state.held:
-            orders.append(Dismiss(order.worker))
-        for ticket in taken:
-            insort(self.waiting, ticket)
-        return orders + self._assign()
+        if state is None:
+            return []
+        state.closed = False
+        if order.purpose is TakeBackFor.RETIRE:
+            return [] if state.held else [Dismiss(order.worker)]
+        if order.target is not None:
+            return self._stop_in_hand(state, *order.target)
+        if order.purpose is not TakeBackFor.RECALL:
+            return []
+        if order.above is None:
+            return [Return(ticket) for ticket in self.line.clear()]
+        return self._make_room(order.above)
+
+    def _stop_in_hand(self, state: WorkerState, rank: Rank, number: int) -> list[Order]:
+        """End a run that, if it is not back now, is in the worker's hands or over."""
+        if self.line.remove(rank, number):
+            return [Cancelled(number)]
+        group = state.first
+        index = group.index_of(rank, number) if group is not None else -1
+        if group is None or index < max(group.told, state.reached):
+            return []
+        if index == max(group.told, state.reached):
+            return self._condemn(state, rank, number)
+        return self._skip(state, group, index)
+
+    def _skip(self, state: WorkerState, group: Group, index: int) -> list[Order]:
+        group.skipped.add(index)
+        return [Skip(state.worker, index), Cancelled(group.number_at(index))]
 
     def _take_back(
         self,
@@ -203,11 +297,12 @@ class Roster:
         purpose: TakeBackFor,
         *,
         limit: int | None = None,
-        above: tuple[int, int] | None = None,
-        number: int = 0,
+        above: Rank | None = None,
+        target: tuple[Rank, int] | None = None,
     ) -> TakeBack:
         state.closed = True
-        return TakeBack(state.worker, limit, purpose, above, number)
+        self._taking += 1
+        return TakeBack(state.worker, limit, purpose, above, target)
 
     # What happens to workers.
 
@@ -222,15 +317,15 @@ class Roster:
         active = self._active()
         orders: list[Order] = []
         # The idle ones first, then those that have the least to give back.
-        for state in sorted(active, key=lambda state: len(state.held))[: max(0, len(active) - slots)]:
+        for state in sorted(active, key=lambda state: state.seconds)[: max(0, len(active) - slots)]:
             orders += self._retire(state)
         if self._opened and not self._asleep:
             orders += self._fill_up()
-        return orders + self._assign()
+        return orders
 
     def fall_asleep(self) -> list[Order]:
         """Nothing has run for long: let all workers go but a spare, which is there when the next run comes."""
-        if not self._opened or self._asleep or self.waiting or self.busy():
+        if not self._opened or self._asleep or self.line.tickets or self.busy():
             return []
         self._asleep = True
         return [order for state in self._active() for order in self._retire(state)]
@@ -239,15 +334,18 @@ class Roster:
         state.role = Role.RETIRING
         return [self._take_back(state, TakeBackFor.RETIRE)]
 
-    def _condemn(self, state: WorkerState, number: int) -> list[Order]:
+    def _condemn(self, state: WorkerState, rank: Rank, number: int) -> list[Order]:
+        self.replaced += state.role is not Role.CONDEMNED
         state.role = Role.CONDEMNED
-        self._stopping.add(number)
-        self.replaced += 1
-        return [Interrupt(state.worker, number), *self._fill_up()]
+        state.target = rank, number
+        return [Interrupt(state.worker, rank, number), *self._fill_up()]
 
-    def grace_over(self, worker: int, number: int) -> list[Order]:
+    def grace_over(self, worker: int, rank: Rank, number: int) -> list[Order]:
+        """How far the worker has come must have been reported before."""
         state = self.states.get(worker)
-        return [Kill(worker)] if state is not None and number in state.held else []
+        if state is None or (group := state.first) is None:
+            return []
+        return [Kill(worker)] if group.index_of(rank, number) >= max(0, group.told, state.reached) else []
 
     def renew_spares(self) -> list[Order]:
         """Replace spares by new ones, which have more modules imported already."""
@@ -267,37 +365,38 @@ class Roster:
         if state.role not in _LEAVING:
             state.role = Role.GONE
 
-    def ended(self, workers: Iterable[int], taken: Iterable[int]) -> list[Order]:
-        """*workers* are gone, all by one cause; *taken* were still queued. At most one run each was executing."""
+    def ended(self, workers: Iterable[int], taken: Collection[int], begun: Collection[int]) -> list[Order]:
+        """*workers* are gone, all by one cause; the groups *taken* were still queued.
+
+        Those of *begun* had begun the first group they held that was not. What had ended there has been reported.
+        """
         gone = [self.states.pop(worker) for worker in workers if worker in self.states]
-        queued = frozenset(taken)
         orders: list[Order] = []
         for state in gone:
-            orders += self._settle_account(state, queued)
+            orders += self._settle_account(state, taken, begun=state.worker in begun)
         unexpected = [state for state in gone if state.role not in _LEAVING]
         if unexpected and not any(state.proven for state in unexpected):
             self.failures += 1
         if self.failures >= START_FAILURES:
-            orders += [StartFailed(ticket.number) for ticket in self.waiting]
-            self.waiting.clear()
-        orders += self._fill_up()
-        return orders + self._assign()
+            orders += [StartFailed(ticket) for ticket in self.line.clear()]
+        return orders + self._fill_up()
 
-    def _settle_account(self, state: WorkerState, queued: frozenset[int]) -> list[Order]:
-        """Charge at most one run: the oldest that the worker had claimed. The others had not begun and wait again."""
-        claimed = [ticket for ticket in state.held.values() if ticket.number not in queued]
-        for ticket in state.held.values():
-            if ticket.number in queued or ticket in claimed[1:]:
-                insort(self.waiting, ticket)
-        if not claimed:
-            return []
-        number = claimed[0].number
-        stopped = number in self._stopping
-        self._stopping.discard(number)
-        state.proven = True
-        if not stopped:
-            self.lost += 1
-        return [Lost(state.worker, number, stopped)]
+    def _settle_account(self, state: WorkerState, taken: Collection[int], *, begun: bool) -> list[Order]:
+        """Charge at most one run: the one that executed. Those behind it had not begun and wait again."""
+        orders: list[Order] = []
+        for group in state.held.values():
+            index = group.told
+            if begun and group.number not in taken and index < group.count:
+                number = group.number_at(index)
+                stopped = state.target is not None and number == state.target[1]
+                if index not in group.skipped:
+                    orders.append(Lost(state.worker, number, stopped))
+                state.proven = True
+                self.lost += not stopped
+                begun = False
+                index += 1
+            orders += self._wait_again(state, group, index)
+        return orders
 
     def _fill_up(self, *, retry: bool = False) -> list[Order]:
         """Fill up to ``slots`` active workers and a spare; while starting fails, only one, and only on *retry*."""
@@ -323,23 +422,8 @@ class Roster:
         self.states[self._last_worker] = WorkerState(self._last_worker, role)
         return StartWorker(self._last_worker)
 
-    def _assign(self) -> list[Order]:
-        """Give what waits to whoever holds least."""
-        orders: list[Order] = []
-        while self.waiting:
-            state = self._least_loaded()
-            if state is None or len(state.held) >= self.depth:
-                break
-            ticket = self.waiting.pop(0)
-            state.held[ticket.number] = ticket
-            orders.append(Give(state.worker, ticket.number))
-        return orders
 
-    def _least_loaded(self) -> WorkerState | None:
-        best: WorkerState | None = None
-        for state in self._active():
-            if state.blocked or state.closed:
-                continue
-            if best is None or len(state.held) < len(best.held):
-                best = state
-        return best
+def _has_enough(state: WorkerState) -> bool:
+    if len(state.held) >= MOST_GROUPS:
+        return True
+    return state.runs > LEAST_PREFETCH and state.seconds >= PREFETCH_SECONDS

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import signal
 import socket
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowrra import log
 from flowrra.errors import WorkerStartFailed
-from flowrra.interfaces import Attempt, AttemptSink
+from flowrra.interfaces import Attempt, AttemptSink, Span
 from flowrra.pool import orders as order
 from flowrra.pool import outcomes
 from flowrra.pool.data.depot import Depot
 from flowrra.pool.decoder import Decoder
+from flowrra.pool.encoding.calls import EncodedCall, EncodedMap
 from flowrra.pool.encoding.functions import FunctionRef
 from flowrra.pool.endings import Endings
+from flowrra.pool.groups import Group, Rank, Ticket
+from flowrra.pool.hearing import Hearing
+from flowrra.pool.kinds import Kinds, size_of
+from flowrra.pool.ledger import Ledger, rank_of
 from flowrra.pool.link import Link
-from flowrra.pool.orders import Ticket
+from flowrra.pool.prefetch import FLUSH_EVERY
 from flowrra.pool.roster import GRACE, Roster
 from flowrra.pool.transport import messages as said
+from flowrra.pool.upkeep import Upkeep
 from flowrra.pool.worker_state import Role
 from flowrra.pool.zygotes import Zygotes
 
-_TIDY = 1.0
-"""Seconds between looks for shared memory that can be given back, while there is any."""
 _RETRY = 0.2
 """Seconds until a run is passed to a worker again, after this process had no descriptor left to do so."""
 
 _DISMISSAL = 2.0
 """Seconds for a worker to end by itself, exit handlers included."""
-_WATCH = 1.0
-"""Seconds without a run after which memory is no longer measured."""
 
 
 class Preparation(NamedTuple):
@@ -58,23 +57,31 @@ class Supervisor:
         self._sink = sink
         self._roster = Roster(slots)
         self._depot = depot
-        self._tidying = False
         self._links: dict[int, Link] = {}
         self._zygotes = Zygotes(self._loop, self)
-        self._attempts: dict[int, Attempt] = {}
-        self._numbers: dict[tuple[str, int], int] = {}
-        self._next_number = itertools.count(1)
-        self._endings = Endings(sink, Decoder(self._loop, name))
+        self._ledger = Ledger(sink)
+        self._kinds = Kinds()
+        self._endings = Endings(self._ledger.tell, Decoder(self._loop, name))
+        self._hearing = Hearing(
+            name,
+            sink,
+            self._roster,
+            self._ledger,
+            self._endings,
+            self._carry_out,
+            self._runs_ended,
+            self._zygotes.prefer,
+            depot.dropped,
+        )
         self._why_no_start = ""
         self._exits: dict[int, tuple[int, said.Ended]] = {}
-        self._watching = False
         self._preparation = preparation
-        self._idle = preparation.idle
-        """Seconds without a run after which workers end."""
-        self._falling_asleep: asyncio.TimerHandle | None = None
+        self._upkeep = Upkeep(self._loop, self, preparation.idle, depot)
         self._todo: deque[order.Order] = deque()
         self._carrying = False
-        self._balancing = False
+        self._assigning = False
+        """What waits is about to be given to workers."""
+        self._looking: asyncio.TimerHandle | None = None
         self._opened = False
         self._closed = False
         self._starved = False
@@ -87,51 +94,70 @@ class Supervisor:
         return self._roster.room()
 
     def begin(self, attempt: Attempt) -> None:
+        self._open()
+        call: EncodedCall = attempt.encoded
+        kind = self._kinds.single(attempt.task_name, call)
+        number = self._ledger.add(attempt)
+        self._begin(Ticket(rank_of(attempt), number, kind, 1, size_of(call), kind.pace.seconds))
+
+    def begin_span(self, span: Span) -> None:
+        self._open()
+        calls: EncodedMap = span.encoded  # type: ignore[assignment]  # what encode_map made of it
+        number = self._ledger.add_span(span)
+        columns = self._kinds.stretch(calls.common, span, number)
+        for part in calls.rows.stretches(span.first, span.length):
+            at = number + part.first - span.first
+            rank = (-span.priority, span.seq + part.first - span.first)
+            if part.together:
+                self._begin(Ticket(rank, at, columns, part.length, part.size, columns.pace.seconds))
+                continue
+            for offset in range(part.length):
+                call = calls[part.first + offset]
+                kind = self._kinds.single(span.task_name, call)
+                place = (rank[0], rank[1] + offset)
+                self._begin(Ticket(place, at + offset, kind, 1, size_of(call), kind.pace.seconds))
+
+    def _open(self) -> None:
         if not self._opened:
             self._opened = True
             self._carry_out(self._roster.open())
-        self._watch()
-        self._tidy_later()
-        number = next(self._next_number)
-        self._attempts[number] = attempt
-        self._numbers[attempt.run_id, attempt.number] = number
-        self._carry_out(self._roster.begin(Ticket((-attempt.priority, attempt.seq), number)))
+        self._upkeep.runs_came()
 
-    def _watch(self) -> None:
-        """Have the memory of runs measured until a second in which there are none."""
-        if not self._watching:
-            self._watching = True
-            if self._falling_asleep is not None:
-                self._falling_asleep.cancel()
-            self._zygotes.watch(on=True)
-            self._later(_WATCH, self._look_away)
+    def _begin(self, ticket: Ticket) -> None:
+        self._carry_out(self._roster.begin(ticket))
+        if self._roster.has_idle():
+            self._carry_out(self._roster.assign())
+        else:
+            self._assign_soon()
 
-    def _look_away(self) -> None:
-        if self._attempts:
-            self._later(_WATCH, self._look_away)
-            return
-        self._watching = False
-        self._zygotes.watch(on=False)
-        self._falling_asleep = self._loop.call_later(self._idle, self._fall_asleep)
+    def _assign_soon(self) -> None:
+        """In the next turn: what waits by then can travel together, and go where it belongs."""
+        if not self._assigning:
+            self._assigning = True
+            self._loop.call_soon(self._assign)
 
-    def _fall_asleep(self) -> None:
-        self._falling_asleep = None
-        self._carry_out(self._roster.fall_asleep())
+    def _assign(self) -> None:
+        self._assigning = False
+        if not self._closed:
+            self._carry_out(self._roster.balance())
 
     def stop(self, attempt: Attempt) -> None:
-        number = self._numbers.get((attempt.run_id, attempt.number))
-        if number is not None:
-            self._carry_out(self._roster.stop(number))
+        found = self._ledger.find(attempt)
+        if found is not None:
+            self._carry_out(self._roster.stop(*found))
+            self._assign_soon()
         else:
             self._endings.stop(attempt)
 
     def resize(self, slots: int) -> None:
         """Have *slots* workers from now on; those that are too many finish what they execute."""
         self._carry_out(self._roster.resize(slots))
+        self._assign_soon()
         self._sink.room_changed()
 
     def recall(self, above: tuple[int, int] | None) -> None:
         self._carry_out(self._roster.recall(None if above is None else (-above[0], above[1])))
+        self._assign_soon()
 
     def describe(self) -> Mapping[str, Any]:
         roles = [state.role for state in self._roster.states.values()]
@@ -148,8 +174,9 @@ class Supervisor:
     async def close(self) -> None:
         """End every process and release every descriptor; nothing is reported any more."""
         self._closed = True
-        if self._falling_asleep is not None:
-            self._falling_asleep.cancel()
+        self._upkeep.close()
+        if self._looking is not None:
+            self._looking.cancel()
         for timer in self._timers:
             timer.cancel()
         self._endings.forget()
@@ -159,7 +186,7 @@ class Supervisor:
         for link in self._links.values():
             self._release(link)
         self._links.clear()
-        self._attempts.clear()
+        self._ledger.clear()
         await self._endings.close()
 
     # Carrying out the roster's orders.
@@ -178,30 +205,34 @@ class Supervisor:
 
     def _carry_out_one(self, one: order.Order) -> None:
         match one:
-            case order.Give(worker, number):
-                self._give(worker, number)
+            case order.Give(worker, group):
+                self._give(worker, group)
             case order.StartWorker(worker):
                 self._start_worker(worker)
             case order.TakeBack() as take:
-                numbers = self._take_back(take)
+                self._take_back(take)
                 # Before what the answers just read have led to: those decisions know of this one.
-                self._todo.extendleft(reversed(self._roster.taken_back(take, numbers)))
-            case order.Interrupt(worker, number):
+                self._todo.extendleft(reversed(self._roster.taken_back(take)))
+            case order.Skip(worker, index):
+                link = self._links[worker]
+                link.page.skip(link.claims + 1, index)
+                self._look_soon()
+            case order.Interrupt(worker, rank, number):
                 self._links[worker].interrupt(number)
-                self._later(GRACE, self._grace_over, worker, number)
+                self._later(GRACE, self._grace_over, worker, rank, number)
             case order.Kill(worker):
                 if worker in self._links:  # see _give
                     self._links[worker].kill()
             case order.Dismiss(worker):
                 self._dismiss(worker)
-            case order.Return(number):
-                self._sink.returned(self._forget(number))
+            case order.Return(ticket):
+                self._ledger.give_back(ticket)
             case order.Cancelled(number):
                 self._cancelled(number)
             case order.Lost(worker, number, stopped):
                 self._lost(worker, number, stopped=stopped)
-            case order.StartFailed(number):
-                self._start_failed(number)
+            case order.StartFailed(ticket):
+                self._start_failed(ticket)
 
     def _dismiss(self, worker: int) -> None:
         link = self._links.get(worker)
@@ -216,53 +247,57 @@ class Supervisor:
         if link is not None:
             link.kill()
 
-    def _give(self, worker: int, number: int) -> None:
+    def _give(self, worker: int, group: Group) -> None:
         link = self._links.get(worker)
         if link is None:  # its sockets could not be made; fork_failed is on the way
-            self._roster.refused(worker, number)
+            self._roster.refused(worker, group)
             return
         try:
-            full = link.give(number, self._attempts[number])
+            full = link.give(group, self._ledger)
         except (BrokenPipeError, ConnectionResetError):  # the report of its end is on the way
-            self._roster.refused(worker, number)
+            self._roster.refused(worker, group)
             return
         except OSError as error:
-            self._try_later(worker, number, error)
+            self._try_later(worker, group, error)
             return
         self._starved = False
-        if full is not None:
-            self._roster.refused(worker, number)
+        if full is None:
+            self._look_soon()
+        else:
+            self._roster.refused(worker, group)
             self._loop.add_writer(full, self._unblocked, worker, full)
 
     def _unblocked(self, worker: int, sock: socket.socket) -> None:
         self._loop.remove_writer(sock)
-        self._carry_out(self._roster.unblocked(worker))
+        self._try_again(worker)
 
-    def _try_later(self, worker: int, number: int, error: OSError) -> None:
+    def _try_later(self, worker: int, group: Group, error: OSError) -> None:
         """This process is short of descriptors or memory; the user's code may need them only for a while."""
         if not self._starved:
             self._starved = True
             log.pool.warning("runs cannot be passed to the workers for now (%s); this is tried again", error.strerror)
-        self._roster.refused(worker, number)
+        self._roster.refused(worker, group)
         self._later(_RETRY, self._try_again, worker)
 
     def _try_again(self, worker: int) -> None:
-        self._carry_out(self._roster.unblocked(worker))
+        self._roster.unblocked(worker)
+        self._carry_out(self._roster.assign())
 
-    def _take_back(self, take: order.TakeBack) -> list[int]:
+    def _take_back(self, take: order.TakeBack) -> None:
         link = self._links.get(take.worker)
-        if link is None:
-            return []
-        numbers = link.take_back(take.limit)
-        # What it answered until now must be known before anything is concluded from what it still holds.
-        self._hear(link)
-        return numbers
+        if link is not None:
+            self._roster.received_back(take.worker, link.take_back(take.limit))
+            # What it answered until now must be known before anything is concluded from what it still holds.
+            self._hearing.hear(link)
+            self._hearing.show(link)
+        self._assign_soon()
 
-    def _grace_over(self, worker: int, number: int) -> None:
+    def _grace_over(self, worker: int, rank: Rank, number: int) -> None:
         link = self._links.get(worker)
         if link is not None:
-            self._hear(link)
-            self._carry_out(self._roster.grace_over(worker, number))
+            self._hearing.hear(link)
+            self._hearing.show(link)
+            self._carry_out(self._roster.grace_over(worker, rank, number))
 
     def _later(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
         def run() -> None:
@@ -272,100 +307,62 @@ class Supervisor:
         timer = self._loop.call_later(seconds, run)
         self._timers.add(timer)
 
-    # Giving back shared memory.
+    # What the upkeep asks for.
 
-    def _tidy_later(self) -> None:
-        self._pass_on_drops()
-        if not self._tidying and not self._depot.is_empty():
-            self._tidying = True
-            self._later(_TIDY, self._tidy)
+    def is_busy(self) -> bool:
+        return bool(self._ledger)
 
-    def _tidy(self) -> None:
-        self._tidying = False
-        self._depot.tidy()
-        self._tidy_later()
+    def measure(self, *, on: bool) -> None:
+        self._zygotes.watch(on=on)
 
-    def _pass_on_drops(self) -> None:
-        for worker, slab in self._depot.orders():
-            if worker in self._links:
-                self._links[worker].forget_slab(slab)
+    def fall_asleep(self) -> None:
+        self._carry_out(self._roster.fall_asleep())
+
+    def drop_slab(self, worker: int, slab: int) -> None:
+        if worker in self._links:
+            self._links[worker].forget_slab(slab)
 
     # Hearing what workers answer.
 
     def _on_answers(self, link: Link) -> None:
-        if not self._hear(link):
+        if not self._hearing.hear(link):
             # Either they were read a moment ago, for a decision, or the worker has closed its end. The zygote will
             # report that; until then the socket would be ready for ever.
             if link.has_hung_up():
                 self._loop.remove_reader(link.answers)
             return
-        if not self._balancing:
-            self._balancing = True
-            self._loop.call_soon(self._balance)
+        # What the engine has given for what has ended.
+        self._carry_out(self._roster.assign())
 
-    def _balance(self) -> None:
-        # One turn later, so that the engine has filled what the answers made free before work is moved about.
-        self._balancing = False
-        if not self._closed:
-            self._carry_out(self._roster.balance())
+    def _runs_ended(self) -> None:
+        self._assign_soon()
+        self._look_soon()
 
-    def _hear(self, link: Link) -> bool:
-        heard = False
-        for received in link.read_answers():
-            heard = True
-            match received.message:
-                case said.Answer() as answer if self._roster.holds(link.worker, answer.number):
-                    self._answered(link, answer, received.fd)
-                case said.Answer():
-                    # Something that a task left behind speaks in the worker's name; nothing it says can be trusted.
-                    log.pool.error("worker %s answers for a run that it does not have; it is replaced", link.pid)
-                    if received.fd is not None:
-                        os.close(received.fd)
-                    link.kill()
-                case said.Begun(number):
-                    self._started(link, number)
-                case said.SlabDropped(slab, clean):
-                    self._depot.dropped(slab, link.worker, clean=clean)
-                case said.Progressed(number, done, total, text) if self._roster.holds(link.worker, number):
-                    self._sink.progressed(self._attempts[number].run_id, done, total, text)
-        return heard
+    def _look_soon(self) -> None:
+        if self._looking is None and not self._closed:
+            self._looking = self._loop.call_later(FLUSH_EVERY, self._look)
 
-    def _started(self, link: Link, number: int) -> None:
-        if not self._roster.holds(link.worker, number):
-            return
-        self._carry_out(self._roster.started(link.worker, number, time.monotonic()))
-        attempt = self._attempts[number]
-        link.running = attempt.run_id
-        self._sink.started(attempt, f"{self._name}-{link.worker}")
-
-    def _answered(self, link: Link, answer: said.Answer, fd: int | None) -> None:
-        orders = self._roster.answered(link.worker, answer.number, answer.seconds)
-        attempt = self._forget(answer.number)
-        if answer.imported:
-            self._zygotes.prefer(answer.imported)
-        self._endings.answered(link.worker, attempt, answer, fd)
-        if answer.begun:
-            self._started(link, answer.begun)
-        self._carry_out(orders)
-
-    def _forget(self, number: int) -> Attempt:
-        attempt = self._attempts.pop(number)
-        del self._numbers[attempt.run_id, attempt.number]
-        return attempt
+    def _look(self) -> None:
+        self._looking = None
+        looks = [self._hearing.look(link) for link in list(self._links.values()) if link.worker in self._roster.states]
+        if any(looks):
+            self._look_soon()
 
     # Ends of attempts that no worker answers.
 
     def _cancelled(self, number: int) -> None:
-        attempt = self._forget(number)
-        self._sink.finished(attempt, outcomes.stopped(attempt))
+        due = self._ledger.take(number)
+        self._ledger.tell(due, outcomes.stopped(due.attempt))
 
     def _lost(self, worker: int, number: int, *, stopped: bool) -> None:
-        attempt = self._forget(number)
-        outcome = outcomes.stopped(attempt) if stopped else outcomes.lost(attempt, number, *self._exits[worker])
-        self._sink.finished(attempt, outcome)
+        due = self._ledger.take(number)._replace(begun=number in self._links[worker].begun)
+        lost = outcomes.stopped(due.attempt) if stopped else outcomes.lost(due.attempt, number, *self._exits[worker])
+        self._ledger.tell(due, lost)
 
-    def _start_failed(self, number: int) -> None:
-        self._sink.finished(self._forget(number), outcomes.not_started(self._why_no_start or "they end at once"))
+    def _start_failed(self, ticket: Ticket) -> None:
+        outcome = outcomes.not_started(self._why_no_start or "they end at once")
+        for due in [self._ledger.take(number) for number in range(ticket.number, ticket.number + ticket.length)]:
+            self._ledger.tell(due, outcome)
 
     # What becomes of workers, as their zygote tells it (zygotes.WorkerEvents).
 
@@ -377,17 +374,22 @@ class Supervisor:
         except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
             self._loop.call_soon(self.fork_failed, worker, str(error))
             return
-        self._loop.add_reader(link.answers, self._on_answers, link)
         link.handed_over()
 
     def worker_forked(self, worker: int, pid: int, pidfd: int | None) -> None:
-        self._links[worker].appeared(pid, pidfd)
+        link = self._links[worker]
+        link.appeared(pid, pidfd)
+        # Not before: whoever gets its answers may ask for its process.
+        self._loop.add_reader(link.answers, self._on_answers, link)
 
     def worker_wrote(self, worker: int, stream: int, data: bytes) -> None:
         link = self._links[worker]
         # A worker says that a run has begun before the run can write, but by another socket.
-        self._hear(link)
-        run_id = self._endings.oldest(worker) or link.running
+        self._hearing.hear(link)
+        run_id = self._endings.oldest(worker)
+        if run_id is None:
+            self._hearing.show(link)
+            run_id = link.running
         text = link.decoders[stream].decode(data)
         if run_id and text:
             self._sink.logged(run_id, "stdout" if stream == 1 else "stderr", text)
@@ -417,7 +419,7 @@ class Supervisor:
         self._ended(workers)
 
     def zygote_started(self) -> None:
-        if self._watching:
+        if self._upkeep.watching:
             self._zygotes.watch(on=True)
 
     def better_spares_possible(self) -> None:
@@ -427,15 +429,20 @@ class Supervisor:
         """*workers* are no more: account for what they held, then release what belonged to them."""
         if self._closed:
             return
-        taken: list[int] = []
+        taken: set[int] = set()
+        begun: set[int] = set()
         for worker in workers:
             self._roster.close_queue(worker)
             link = self._links.get(worker)
             if link is not None:
-                taken += link.take_back()
-                self._hear(link)
+                taken.update(link.take_back())
+                self._hearing.hear(link)
+                if self._hearing.recover(link):
+                    begun.add(worker)
+                    self._hearing.show(link)
             self._endings.output_complete(worker)
-        self._carry_out(self._roster.ended(workers, taken))
+        self._carry_out(self._roster.ended(workers, taken, begun))
+        self._carry_out(self._roster.assign())
         for worker in workers:
             link = self._links.pop(worker, None)
             if link is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 
-from flowrra.pool.orders import Ticket
+from flowrra.pool.groups import Group, Rank, Ticket
 
 
 class Role(Enum):
@@ -21,15 +22,20 @@ class Role(Enum):
 class WorkerState:
     """What it holds, and whether it may get more."""
 
-    __slots__ = ("blocked", "closed", "held", "proven", "role", "since", "started", "worker")
+    __slots__ = ("blocked", "closed", "held", "proven", "reached", "role", "runs", "seconds", "target", "worker")
 
     def __init__(self, worker: int, role: Role) -> None:
         self.worker, self.role = worker, role
-        self.held: dict[int, Ticket] = {}
-        """Sent, neither taken back nor answered; in the order of sending, so the first one is, or will be, running."""
-        self.started = 0
-        """Number of the run that is known to have begun; 0: none."""
-        self.since = 0.0
+        self.held: dict[int, Group] = {}
+        """Sent, neither taken back nor over; in the order of sending, so only the first one can be in its hands."""
+        self.runs = 0
+        """Not over, in what it holds."""
+        self.seconds = 0.0
+        """That they are expected to take."""
+        self.reached = -1
+        """Index of the run that executes in the first group it holds, as far as is known; -1: none has begun."""
+        self.target: tuple[Rank, int] | None = None
+        """Rank and number of the run for which it is to end."""
         self.blocked = False
         """Its socket is full."""
         self.closed = False
@@ -39,9 +45,28 @@ class WorkerState:
 
     @property
     def queued(self) -> int:
+        """Groups that can be taken back, as far as is known."""
         return max(0, len(self.held) - 1)
 
-    def behind(self) -> list[Ticket]:
-        """What it holds and, as far as is known, has not begun."""
-        tickets = list(self.held.values())
-        return tickets[1:] if self.started else tickets
+    @property
+    def first(self) -> Group | None:
+        return next(iter(self.held.values()), None)
+
+    def hold(self, group: Group) -> None:
+        self.held[group.number] = group
+        self.count(group, group.count)
+
+    def release(self, group: Group) -> None:
+        del self.held[group.number]
+        self.count(group, -group.left)
+
+    def count(self, group: Group, change: int) -> None:
+        """*change* more runs of *group* are expected."""
+        self.runs += change
+        self.seconds = self.seconds + change * group.seconds if self.runs else 0.0
+
+    def behind(self) -> Iterator[Ticket]:
+        """What it holds in groups that can be taken back, as far as is known."""
+        for number, group in enumerate(self.held.values()):
+            if number or self.reached < 0:
+                yield from group.tickets

@@ -11,14 +11,14 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, TypeGuard
 
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind, StopReason
 from flowrra.errors import TaskExit
-from flowrra.interfaces import Attempt, Call, Executor
+from flowrra.interfaces import Attempt, Call, Executor, Span, SpanExecutor
 from flowrra.running import current_run, progress
 
 SOON = 10.0
@@ -32,6 +32,11 @@ class Recorder:
         self.told: list[tuple[str, Attempt]] = []
         self.outcomes: dict[str, Outcome] = {}
         self.progress: dict[str, list[tuple[float, float | None, str]]] = {}
+        self.values: dict[int, Any] = {}
+        """Of runs of a span, by position."""
+        self.begun: set[int] = set()
+        """Positions of runs of a span that were told to have begun."""
+        self.parts_returned: list[Span] = []
         self._news = asyncio.Event()
 
     def started(self, attempt: Attempt, worker: str | None, at: float | None = None) -> None:
@@ -56,6 +61,26 @@ class Recorder:
     def room_changed(self) -> None:
         self._news.set()
 
+    def span_began(self, span: Span, position: int, worker: str | None, at: float) -> None:
+        assert position not in self.begun, "told twice"
+        assert position not in self.values, "told too late"
+        self.begun.add(position)
+        self._news.set()
+
+    def span_values(
+        self, span: Span, first: int, values: Sequence[Any], starts: Sequence[float], end: float, worker: str | None
+    ) -> None:
+        assert len(values) == len(starts)
+        assert [*starts, end] == sorted([*starts, end])
+        for position, value in enumerate(values, start=first):
+            assert position not in self.values, "told twice"
+            self.values[position] = value
+        self._news.set()
+
+    def span_returned(self, span: Span) -> None:
+        self.parts_returned.append(span)
+        self._news.set()
+
     def story(self, attempt: Attempt) -> list[str]:
         """What was told of *attempt*."""
         return [what for what, told in self.told if told.run_id == attempt.run_id]
@@ -70,6 +95,11 @@ class Recorder:
             while not seen():
                 self._news.clear()
                 await self._news.wait()
+
+    async def until_more(self) -> None:
+        """Wait until one more attempt than now has finished. Raises ``TimeoutError``."""
+        over = len(self.outcomes)
+        await self.until_true(lambda: len(self.outcomes) > over)
 
     def _tell(self, what: str, attempt: Attempt) -> None:
         self.told.append((what, attempt))
@@ -95,11 +125,36 @@ class Rig:
         self.executor.begin(attempt)
         return attempt
 
+    @property
+    def span_executor(self) -> SpanExecutor:
+        assert _takes_spans(self.executor)
+        return self.executor
+
+    def begin_span(
+        self, function: Callable[..., Any], rows: Sequence[tuple[Any, ...]], **constants: Any
+    ) -> Span | None:
+        """The runs of a map, begun together; None if the executor takes each alone. There must be room for them."""
+        if not _takes_spans(self.executor):
+            return None
+        encoded = self.executor.encode_map(Call(function.__name__, function, (), constants), rows)
+        numbers = [next(self._numbers) for _ in rows]
+        span = Span("batch", 0, len(rows), function.__name__, 0, numbers[0], encoded, "span", numbers[0])
+        self.executor.begin_span(span)
+        return span
+
     async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Outcome:
         """One attempt from begin to end."""
         attempt = self.begin(function, *args, **kwargs)
         await self.sink.until("finished", attempt)
         return self.sink.outcomes[attempt.run_id]
+
+
+class _TakesSpans(Executor, SpanExecutor, Protocol):
+    """Both."""
+
+
+def _takes_spans(executor: Executor) -> TypeGuard[_TakesSpans]:
+    return hasattr(executor, "begin_span")
 
 
 class ExecutorKit:
@@ -175,7 +230,7 @@ class ExecutorKit:
             attempts: list[Attempt] = []
             for number in range(60):
                 while rig.executor.room() <= 0:
-                    await rig.sink.until("finished", attempts[len(rig.sink.outcomes)])
+                    await rig.sink.until_more()
                 attempts.append(rig.begin(self.fit(add, add_async), number, 0))
             await rig.sink.until("finished", *attempts)
             assert [rig.sink.story(attempt) for attempt in attempts] == [["started", "finished"]] * 60
@@ -279,6 +334,51 @@ class ExecutorKit:
             await rig.sink.until("finished", *attempts)
             assert [rig.sink.outcomes[attempt.run_id].value for attempt in attempts] == list(range(len(attempts)))
 
+    # Runs of a map together, for executors that take them so.
+
+    async def test_the_values_of_a_span_come_back_in_their_places(self) -> None:
+        async with self.rig(slots=2) as rig:
+            span = rig.begin_span(self.fit(add, add_async), [(number,) for number in range(3)], b=10)
+            if span is None:
+                return
+            await rig.sink.until_true(lambda: len(rig.sink.values) == 3)
+            assert rig.sink.values == {0: 10, 1: 11, 2: 12}
+            assert rig.sink.told == []
+
+    async def test_a_run_of_a_span_that_fails_is_told_as_an_attempt(self) -> None:
+        async with self.rig(slots=2) as rig:
+            span = rig.begin_span(self.fit(fail_odd, fail_odd_async), [(number,) for number in range(3)])
+            if span is None:
+                return
+            await rig.sink.until_true(lambda: len(rig.sink.values) == 2 and bool(rig.sink.outcomes))
+            assert rig.sink.values == {0: 0, 2: 2}
+            outcome = rig.sink.outcomes[span.run_id(1)]
+            assert isinstance(outcome.exception, LookupError)
+            assert rig.sink.story(span.attempt(1))[-1] == "finished"
+
+    async def test_a_run_of_a_span_is_known_to_run_and_is_stopped_alone(self) -> None:
+        async with self.rig(slots=2) as rig:
+            span = rig.begin_span(self.fit(wait_if_one, wait_if_one_async), [(number,) for number in range(3)])
+            if span is None:
+                return
+            await rig.sink.until_true(lambda: 1 in rig.sink.begun)
+            rig.executor.stop(span.attempt(1), StopReason.CANCEL)
+            await rig.sink.until("finished", span.attempt(1))
+            assert rig.sink.outcomes[span.run_id(1)].kind is OutcomeKind.CANCELLED
+            await rig.sink.until_true(lambda: rig.sink.values == {0: 0, 2: 2})
+
+    async def test_what_is_recalled_of_a_span_can_be_begun_again(self) -> None:
+        async with self.rig(slots=1) as rig:
+            span = rig.begin_span(self.fit(add_slowly, add_slowly_async), [(number,) for number in range(3)], b=0)
+            if span is None:
+                return
+            await rig.sink.until_true(lambda: 0 in rig.sink.begun)
+            rig.executor.recall(None)
+            for part in rig.sink.parts_returned:
+                assert part.first > 0
+                rig.span_executor.begin_span(part)
+            await rig.sink.until_true(lambda: rig.sink.values == {0: 0, 1: 1, 2: 2})
+
     # Encoding.
 
     async def test_a_map_is_encoded_like_its_calls_one_by_one(self) -> None:
@@ -372,6 +472,28 @@ def add_slowly(a: int, b: int) -> int:
 async def add_slowly_async(a: int, b: int) -> int:
     await asyncio.sleep(0.05)
     return a + b
+
+
+def fail_odd(number: int) -> int:
+    if number % 2:
+        raise LookupError(number)
+    return number
+
+
+async def fail_odd_async(number: int) -> int:
+    return fail_odd(number)
+
+
+def wait_if_one(number: int) -> int:
+    if number == 1:
+        wait_long()
+    return number
+
+
+async def wait_if_one_async(number: int) -> int:
+    if number == 1:
+        await wait_long_async()
+    return number
 
 
 def fail(text: str) -> NoReturn:

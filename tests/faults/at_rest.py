@@ -31,7 +31,7 @@ class Holdings(NamedTuple):
     descriptors: int
     """Of this process."""
     descriptors_of_the_pool: int
-    """Of all its processes."""
+    """Of all its processes, without the one that each worker keeps once it has seen shared data."""
     memory_files: int
     """Anonymous files in memory that this process or the pool's hold open."""
 
@@ -72,7 +72,9 @@ def holdings(app: Flowrra) -> Holdings | None:
         strays=told,
         threads=tuple(sorted(thread.name for thread in threading.enumerate())),
         descriptors=len(own),
-        descriptors_of_the_pool=sum(map(len, of_the_pool.values())),
+        descriptors_of_the_pool=sum(
+            not target.endswith("/pagemap") for targets in of_the_pool.values() for target in targets
+        ),
         memory_files=sum("/memfd:" in target for targets in (own, *of_the_pool.values()) for target in targets),
     )
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from flowrra.core.records import Outcome
-from flowrra.core.statuses import StopReason
+from flowrra.core.statuses import OutcomeKind, StopReason
 from flowrra.executors.cpu import CpuExecutor
-from flowrra.interfaces import Attempt, Call
+from flowrra.interfaces import Attempt, Call, Span
 
 PATIENCE = 20.0
 
@@ -25,6 +25,7 @@ class RecordingSink:
         self.given_back: list[Attempt] = []
         self.progress: list[tuple[str, float, float | None, str]] = []
         self.texts: dict[tuple[str, str], str] = {}
+        self.spans_given_back: list[Span] = []
         self.on_room: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
 
@@ -43,6 +44,28 @@ class RecordingSink:
     def returned(self, attempt: Attempt) -> None:
         assert attempt.run_id not in self.workers
         self.given_back.append(attempt)
+        self._changed.set()
+
+    def span_began(self, span: Span, position: int, worker: str | None, at: float) -> None:
+        self.started(span.attempt(position), worker, at)
+
+    def span_values(
+        self, span: Span, first: int, values: Sequence[Any], starts: Sequence[float], end: float, worker: str | None
+    ) -> None:
+        assert len(values) == len(starts)
+        assert list(starts) == sorted(starts)
+        assert starts[-1] <= end
+        for position, value in enumerate(values, start=first):
+            run_id = span.run_id(position)
+            assert run_id not in self.outcomes
+            self.workers.setdefault(run_id, worker)
+            self.outcomes[run_id] = Outcome(OutcomeKind.RETURNED, value)
+        self._changed.set()
+        self.on_room()
+
+    def span_returned(self, span: Span) -> None:
+        assert not any(span.run_id(at) in self.workers for at in range(span.first, span.first + span.length))
+        self.spans_given_back.append(span)
         self._changed.set()
 
     def released(self, attempt: Attempt) -> None:
@@ -73,7 +96,8 @@ class Pool:
     def __init__(self, executor: CpuExecutor, sink: RecordingSink) -> None:
         self.executor, self.sink = executor, sink
         self._ids = itertools.count(1)
-        self._waiting: list[Attempt] = []
+        self.waiting: list[Attempt] = []
+        self.spans: list[Span] = []
         sink.on_room = self.fill
 
     def attempt(self, function: Callable[..., Any], /, *args: Any, priority: int = 0, **kwargs: Any) -> Attempt:
@@ -84,17 +108,42 @@ class Pool:
 
     def submit(self, function: Callable[..., Any], /, *args: Any, priority: int = 0, **kwargs: Any) -> Attempt:
         attempt = self.attempt(function, *args, priority=priority, **kwargs)
-        self._waiting.append(attempt)
+        self.waiting.append(attempt)
         self.fill()
         return attempt
 
+    def map(self, function: Callable[..., Any], rows: Sequence[tuple[Any, ...]], /, **constants: Any) -> Span:
+        """Begin a run for each of *rows*, as one span, as far as there is room, and the rest when there is more."""
+        name = getattr(function, "__name__", "task")
+        encoded = self.executor.encode_map(Call(name, function, (), constants), rows)
+        first = next(self._ids)
+        for _ in range(len(rows) - 1):
+            next(self._ids)
+        span = Span(f"batch-{first}", 0, len(rows), name, 0, first, encoded, "run", first)
+        self.spans.append(span)
+        self.fill()
+        return span
+
+    async def outcomes(self, span: Span) -> list[Outcome]:
+        ids = [span.run_id(at) for at in range(span.first, span.first + span.length)]
+        await self.sink.until(lambda: all(run_id in self.sink.outcomes for run_id in ids))
+        return [self.sink.outcomes[run_id] for run_id in ids]
+
     def fill(self) -> None:
-        while self._waiting and self.executor.room() > 0:
-            self.executor.begin(self._waiting.pop(0))
+        while self.spans and (room := self.executor.room()) > 0:
+            span = self.spans.pop(0)
+            if span.length > room:
+                self.spans.insert(0, span.part(span.first + room, span.length - room))
+                span = span.part(span.first, room)
+            self.executor.begin_span(span)
+        while self.waiting and self.executor.room() > 0:
+            self.executor.begin(self.waiting.pop(0))
 
     def take_again(self) -> None:
         """Put what was returned back in line, at its place."""
-        self._waiting[:0] = self.sink.given_back
+        self.spans[:0] = self.sink.spans_given_back
+        self.sink.spans_given_back.clear()
+        self.waiting[:0] = self.sink.given_back
         self.sink.given_back.clear()
         self.fill()
 

@@ -141,7 +141,7 @@ async def test_memory_of_a_dropped_slab_is_not_used_again_while_something_can_lo
 ) -> None:
     monkeypatch.setattr(budget, "LINGER", 0.0)
     monkeypatch.setattr(budget, "OWN", 1_000_000)
-    monkeypatch.setattr("flowrra.pool.supervisor._TIDY", 0.02)
+    monkeypatch.setattr("flowrra.pool.upkeep._TIDY", 0.02)
     async with pool(1) as cpu:
         assert await cpu.run(stash, np.full(SIZE, 10, dtype=np.uint8)) == 11
         for number in range(5):
@@ -153,7 +153,7 @@ async def test_memory_of_a_dropped_slab_is_not_used_again_while_something_can_lo
 async def test_memory_is_used_again_when_every_worker_has_dropped_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "LINGER", 0.0)
     monkeypatch.setattr(budget, "OWN", 1_000_000)
-    monkeypatch.setattr("flowrra.pool.supervisor._TIDY", 0.02)
+    monkeypatch.setattr("flowrra.pool.upkeep._TIDY", 0.02)
     async with pool(2) as cpu:
         for number in range(5):
             assert await cpu.run(np.max, np.full(SIZE, number, dtype=np.uint8)) == number

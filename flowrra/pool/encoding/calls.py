@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, overload
 
 from flowrra.interfaces import Call
 from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.functions import FunctionEncoder, FunctionRef, encode_constants
-from flowrra.pool.encoding.payloads import Payload
+from flowrra.pool.encoding.maps import EncodedRows
+from flowrra.pool.encoding.payloads import BUILTIN, Payload
 from flowrra.pool.encoding.surroundings import SurroundingsReader, SurroundingsRef
 from flowrra.pool.encoding.values import encode_arguments
 
@@ -28,6 +30,30 @@ class EncodedCall(NamedTuple):
     """Large buffers cannot be written to in the worker."""
 
 
+_NOTHING = Payload(BUILTIN, b"")
+
+
+class EncodedMap(Sequence[EncodedCall]):
+    """The calls of one map: what they share, once, and their arguments."""
+
+    __slots__ = ("common", "rows")
+
+    def __init__(self, common: EncodedCall, rows: EncodedRows) -> None:
+        self.common, self.rows = common, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, position: int) -> EncodedCall: ...
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[EncodedCall]: ...
+    def __getitem__(self, position: int | slice) -> EncodedCall | Sequence[EncodedCall]:
+        if isinstance(position, slice):
+            return [self[at] for at in range(*position.indices(len(self)))]
+        return self.common._replace(arguments=self.rows[position])
+
+
 class CallEncoder:
     """Encodes submissions. Thread-safe. Raises ``NotEncodable``, which names the culprit, or ``HandleNotAllowed``."""
 
@@ -42,18 +68,14 @@ class CallEncoder:
         surroundings = self._surroundings.current()
         return EncodedCall(function, None, arguments, surroundings, call.memory_limit or 0, call.readonly)
 
-    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[EncodedCall]:
+    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`, a call per row; function, keywords and surroundings are read once for all rows."""
         function = self._functions.encode(call.task_name, call.function)
         constants = encode_constants(call.task_name, call.kwargs, self._depot) if call.kwargs else None
         surroundings = self._surroundings.current()
-        depot, limit, readonly = self._depot, call.memory_limit or 0, call.readonly
-        return [
-            EncodedCall(
-                function, constants, encode_arguments(call.task_name, row, {}, depot), surroundings, limit, readonly
-            )
-            for row in rows
-        ]
+        encode = partial(encode_arguments, call.task_name, kwargs={}, depot=self._depot)
+        common = EncodedCall(function, constants, _NOTHING, surroundings, call.memory_limit or 0, call.readonly)
+        return EncodedMap(common, EncodedRows(rows, encode))
 
     def forget(self) -> None:
         """Drop the pickles kept of functions."""

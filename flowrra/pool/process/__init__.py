@@ -1,7 +1,8 @@
 """What runs in processes other than the engine's.
 
 ``zygote`` is the template that forks workers, hears what they write and ends what they leave behind; ``birth`` is what
-a fork does to become a worker; ``worker`` claims, executes and answers runs, with the functions kept in ``supplies``;
-``output`` bounds what is written to stdout and stderr, on both ends of the pipes; ``orphans`` ends what tasks have
-started. The engine imports none of it.
+a fork does to become a worker; ``worker`` claims groups of runs (``work``), which ``execution`` executes and reports,
+with the functions kept in ``supplies``; ``notes`` tell it when a run has done something that the next one must not
+find; ``output`` bounds what is written to stdout and stderr, on both ends of the pipes; ``orphans`` ends what tasks
+have started. The engine imports none of it.
 """

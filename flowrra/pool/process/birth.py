@@ -16,6 +16,7 @@ from flowrra.pool.native import adopt_orphans, die_with_parent
 from flowrra.pool.process.draws import draws
 from flowrra.pool.process.output import OutputEnd, Tally
 from flowrra.pool.process.worker import Worker
+from flowrra.pool.transport.page import Page
 
 _OOM_SCORE = 500
 """Out of 1000: under memory pressure the kernel prefers a worker to the notebook that owns it."""
@@ -25,8 +26,10 @@ def become_worker(zygote: int, ends: Sequence[int], pipes: tuple[int, int], toke
     """Serve until the engine closes the queue. Never returns and never raises into the zygote's own frames."""
     try:
         _settle_in(zygote, ends, pipes)
-        queue, supplies, answers = (socket.socket(fileno=fd) for fd in ends)
-        Worker(queue, supplies, answers, OutputEnd(token, tally)).serve()
+        queue, supplies, answers = (socket.socket(fileno=fd) for fd in ends[:3])
+        page = Page(ends[3])
+        os.close(ends[3])
+        Worker(queue, supplies, answers, page, OutputEnd(token, tally)).serve()
     except BrokenPipeError:  # the engine has gone
         os._exit(0)
     except BaseException:  # noqa: BLE001 - shown on stderr, which the engine passes on

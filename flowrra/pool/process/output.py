@@ -16,10 +16,11 @@ import struct
 import sys
 import termios
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from flowrra.pool.native import flush_c_streams
+from flowrra.pool.process.notes import Notes
 
 HEAD = TAIL = 64 * 1024
 """Bytes kept of the beginning and of the end of a run's output, for each stream."""
@@ -84,6 +85,7 @@ class OutputEnd:
 
     def __init__(self, token: bytes, tally: Tally) -> None:
         self._token, self._tally = token, tally
+        self._open: Callable[[int, str, str], TextIO] = _text_stream
         self._written: int | None = 0
         """Bytes written up to the last mark and including it; None: not known."""
         self._waiting = array.array("i", [0])
@@ -95,6 +97,12 @@ class OutputEnd:
     def begin_run(self, number: int, memory_limit: int) -> None:
         """Let the zygote know what executes from now on; 0: nothing."""
         self._tally.set_run(number, memory_limit)
+
+    def watch(self, notes: Notes) -> None:
+        """Have *notes* taken of what Python code writes."""
+        self._open = notes.stream
+        self._streams = (self._open(1, "<stdout>", "strict"), self._open(2, "<stderr>", "backslashreplace"))
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc,assignment]  # not final
 
     def close_run(self, number: int) -> bool:
         """Flush everything and, if run *number* wrote something or may have, mark the end of it; returns whether."""
@@ -135,10 +143,7 @@ class OutputEnd:
         for fd, pipe in zip((1, 2), self._pipes, strict=True):
             os.dup2(pipe, fd)
         if not all(map(_flush, self._streams)):
-            self._streams = (
-                _text_stream(1, "<stdout>", "strict"),
-                _text_stream(2, "<stderr>", "backslashreplace"),
-            )
+            self._streams = (self._open(1, "<stdout>", "strict"), self._open(2, "<stderr>", "backslashreplace"))
         sys.stdout, sys.stderr = self._streams
 
 

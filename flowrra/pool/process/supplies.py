@@ -44,6 +44,10 @@ class Shelf:
             self._loaded[digest] = function
         return function
 
+    def is_reusable(self, digest: bytes) -> bool:
+        """One object serves all calls of the function."""
+        return digest in self._loaded
+
     def value(self, digest: bytes, *, readonly: bool) -> Any:
         """Rebuild the value for the run to come: each call makes a new one, on buffers that are private to the run."""
         supply = self._supplies[digest]

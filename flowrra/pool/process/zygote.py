@@ -48,8 +48,8 @@ _MEASURE_EVERY = 0.05
 _LARGEST = 60 * 1024
 """Bytes of output in one message."""
 _LAST_SWEEP = 1.0
-_ENDS = 3
-"""Sockets that a worker gets: its ends of queue, supplies and answers."""
+_ENDS = 4
+"""Descriptors that a worker gets: its ends of queue, supplies and answers, and the page."""
 
 
 class _Child:

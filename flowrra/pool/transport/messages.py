@@ -108,29 +108,60 @@ class Preloaded(NamedTuple):
 
 
 class RunHeader(NamedTuple):
-    """Execute a run. Goes into the queue, after the slabs in which the large parts of its arguments are."""
+    """One run of a :class:`RunGroup`."""
 
     number: int
     """Names the attempt within this pool."""
     run_id: str
     attempt: int
-    task_name: str
     deadline: float | None
+    kind: int
+    head: bytes
+    places: Places
+    seed: int | str
+    """With *position*: what it draws from."""
+    position: int
+
+
+class RunGroup(NamedTuple):
+    """Execute runs, one after the other; the number of the first one names the group.
+
+    Goes into the queue, after the slabs in which the large parts of arguments are.
+    """
+
+    task_name: str
     function: bytes
     """Digest of a supply."""
     constants: bytes
     """Digest of a supply, or empty."""
     surroundings: int
-    kind: int
-    head: bytes
-    places: Places
     memory_limit: int
     """Bytes; 0: none."""
-    seed: int | str
-    """With *position*: what it draws from."""
-    position: int
     readonly: bool
     """Large buffers cannot be written to."""
+    runs: tuple[tuple[int, str, int, float | None, int, bytes, Places, int | str, int], ...]
+    """Fields of :class:`RunHeader`."""
+
+
+class SpanGroup(NamedTuple):
+    """Execute neighbours of one map. Their numbers follow each other, and so do the numbers in their ids."""
+
+    task_name: str
+    function: bytes
+    constants: bytes
+    surroundings: int
+    memory_limit: int
+    readonly: bool
+    number: int
+    length: int
+    prefix: str
+    first_id: int
+    deadline: float | None
+    seed: int | str
+    position: int
+    """Of the first one."""
+    pieces: tuple[bytes, ...]
+    """Arguments; see ``encoding.maps``."""
 
 
 class Stop(NamedTuple):
@@ -191,29 +222,22 @@ class SurroundingsSupply(NamedTuple):
 # From a worker to the engine.
 
 
-class Begun(NamedTuple):
-    """The worker has claimed run *number* and is about to execute it."""
+class Report(NamedTuple):
+    """What has ended in a group since the last report; with the segment of the one entry that speaks of one."""
 
-    number: int
-
-
-class Answer(NamedTuple):
-    """RunHeader *number* is over; ``begun`` is the next one if the worker has already claimed it, else 0."""
-
-    number: int
-    begun: int
-    outcome: str
-    """Value of an ``OutcomeKind``."""
-    stopped: bool
-    """It ended because of a :class:`Stop`."""
-    wrote: bool
-    """It wrote to stdout or stderr: a :class:`Boundary` will come from the zygote."""
-    seconds: float
+    group: int
+    """Number of its first run."""
+    first: int
+    """Index of the first entry in its group."""
+    length: int
+    starts: bytes
+    """Instants (monotonic clock, doubles) at which each began, and the one at which the last ended."""
+    entries: bytes
+    """See ``transport.page``."""
+    over: bool
+    """Whatever of the group is not reported by now has not begun, and will not begin here."""
     imported: tuple[str, ...]
-    """Modules worth preloading that have been imported since the last answer."""
-    kind: int
-    head: bytes
-    table: Table
+    """Modules worth preloading that have been imported since the last report."""
 
 
 class SlabDropped(NamedTuple):
@@ -234,15 +258,15 @@ class Progressed(NamedTuple):
 Message = (
     Fork | Preload | Watch | Quit
     | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
-    | RunHeader | Stop | Supply | Setup | Forget | SurroundingsSupply | SlabSupply | ForgetSlab
-    | Begun | Answer | Progressed | SlabDropped
+    | RunGroup | SpanGroup | Stop | Supply | Setup | Forget | SurroundingsSupply | SlabSupply | ForgetSlab
+    | Report | Progressed | SlabDropped
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Fork, Preload, Watch, Quit,
     Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
-    RunHeader, Stop, Supply, Setup, Forget, SurroundingsSupply, SlabSupply, ForgetSlab,
-    Begun, Answer, Progressed, SlabDropped,
+    RunGroup, SpanGroup, Stop, Supply, Setup, Forget, SurroundingsSupply, SlabSupply, ForgetSlab,
+    Report, Progressed, SlabDropped,
 )  # fmt: skip
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
 
