@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowrra.core.statuses import StopReason
+from flowrra.errors import InvalidOption
 from flowrra.interfaces import Attempt, AttemptSink, Call, Span
 from flowrra.options import check_positive_count
 from flowrra.pool.cores import available_cores
-from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
 from flowrra.pool.encoding.functions import encode_function
 from flowrra.pool.supervisor import Preparation, Supervisor
+from flowrra.pool.ways import way
 
 IDLE = 300.0
 
@@ -33,11 +34,13 @@ class CpuExecutor:
         idle: float = IDLE,
         initializer: Callable[[], object] | None = None,
         nice: int = 0,
+        workers_by: str | None = None,
     ) -> None:
         self.name = name
+        self._way = way(workers_by)
         self._idle, self._initializer, self._nice = idle, initializer, nice
         self._workers = available_cores() if workers is None else check_positive_count("cpu_workers", workers)
-        self._depot = Depot()
+        self._depot = self._way.depot()
         self._encoder = CallEncoder(self._depot)
         self._supervisor: Supervisor | None = None
 
@@ -52,19 +55,30 @@ class CpuExecutor:
     # On the submitter's thread.
 
     def encode(self, call: Call) -> EncodedCall:
-        """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``."""
+        """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``.
+
+        Raises ``InvalidOption`` for a memory limit where the system does not tell how much memory a process uses.
+        """
+        self._check(call)
         return self._encoder.encode(call)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`; function, keywords and surroundings are read once for all rows."""
+        self._check(call)
         return self._encoder.encode_map(call, rows)
+
+    def _check(self, call: Call) -> None:
+        if call.memory_limit and not self._way.limits_memory:
+            raise InvalidOption(
+                f"memory_limit: this system does not tell how much memory a worker of {call.task_name!r} uses; do without"
+            )
 
     # On the engine's loop.
 
     async def start(self, sink: AttemptSink) -> None:
         """Make ready; the processes are started when the first run comes. Twice is as good as once."""
         if self._supervisor is None:
-            self._supervisor = Supervisor(self._workers, self.name, sink, self._depot, self._preparation())
+            self._supervisor = Supervisor(self._workers, self.name, sink, self._depot, self._preparation(), self._way)
 
     def _preparation(self) -> Preparation:
         if self._initializer is None:
@@ -104,10 +118,11 @@ class CpuExecutor:
         (for runs that are not over), spilled_bytes (in files); so far: copied_bytes, found_bytes (which were submitted
         and needed no copy).
         """
+        facts = {"slots": self.slots, "workers_by": self._way.name}
         shared = self._depot.describe()
         if self._supervisor is None:
-            return {"slots": self.slots, **shared}
-        return {"slots": self.slots, **self._supervisor.describe(), **shared}
+            return {**facts, **shared}
+        return {**facts, **self._supervisor.describe(), **shared}
 
     async def close(self) -> None:
         """End all processes, and what tasks have started in them, by force."""

@@ -185,6 +185,11 @@ class Roster:
             return [Cancelled(state.target[1])]
         return []
 
+    def came_up(self, worker: int) -> list[Order]:
+        """*worker* waits for its first run."""
+        self.states[worker].proven = True
+        return self._works()
+
     def _works(self) -> list[Order]:
         if not self.failures:
             return []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from flowrra import log
@@ -29,7 +29,7 @@ from flowrra.pool.roster import GRACE, Roster
 from flowrra.pool.transport import messages as said
 from flowrra.pool.upkeep import Upkeep
 from flowrra.pool.worker_state import Role
-from flowrra.pool.zygotes import Zygotes
+from flowrra.pool.workers import Way
 
 _RETRY = 0.2
 """Seconds until a run is passed to a worker again, after this process had no descriptor left to do so."""
@@ -51,14 +51,16 @@ class Preparation(NamedTuple):
 class Supervisor:
     """One life of a pool, from ``open`` to ``close``."""
 
-    def __init__(self, slots: int, name: str, sink: AttemptSink, depot: Depot, preparation: Preparation) -> None:
+    def __init__(
+        self, slots: int, name: str, sink: AttemptSink, depot: Depot, preparation: Preparation, way: Way
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._sink = sink
         self._roster = Roster(slots)
         self._depot = depot
         self._links: dict[int, Link] = {}
-        self._zygotes = Zygotes(self._loop, self)
+        self._workers = way.workers(self._loop, self)
         self._ledger = Ledger(sink)
         self._kinds = Kinds()
         self._endings = Endings(self._ledger.tell, Decoder(self._loop, name))
@@ -70,7 +72,7 @@ class Supervisor:
             self._endings,
             self._carry_out,
             self._runs_ended,
-            self._zygotes.prefer,
+            self._workers.prefer,
             depot.dropped,
         )
         self._why_no_start = ""
@@ -181,8 +183,8 @@ class Supervisor:
             timer.cancel()
         self._endings.forget()
         for link in self._links.values():
-            self._loop.remove_reader(link.answers)
-        await self._zygotes.close()
+            link.mute()
+        await self._workers.close()
         for link in self._links.values():
             self._release(link)
         self._links.clear()
@@ -237,8 +239,6 @@ class Supervisor:
     def _dismiss(self, worker: int) -> None:
         link = self._links.get(worker)
         if link is not None:
-            for sock in link.writers():
-                self._loop.remove_writer(sock)
             link.dismiss()
             self._later(_DISMISSAL, self._dismissal_over, worker)
 
@@ -253,7 +253,7 @@ class Supervisor:
             self._roster.refused(worker, group)
             return
         try:
-            full = link.give(group, self._ledger)
+            given = link.give(group, self._ledger)
         except (BrokenPipeError, ConnectionResetError):  # the report of its end is on the way
             self._roster.refused(worker, group)
             return
@@ -261,15 +261,11 @@ class Supervisor:
             self._try_later(worker, group, error)
             return
         self._starved = False
-        if full is None:
+        if given:
             self._look_soon()
         else:
             self._roster.refused(worker, group)
-            self._loop.add_writer(full, self._unblocked, worker, full)
-
-    def _unblocked(self, worker: int, sock: socket.socket) -> None:
-        self._loop.remove_writer(sock)
-        self._try_again(worker)
+            link.when_room(partial(self._try_again, worker))
 
     def _try_later(self, worker: int, group: Group, error: OSError) -> None:
         """This process is short of descriptors or memory; the user's code may need them only for a while."""
@@ -313,7 +309,7 @@ class Supervisor:
         return bool(self._ledger)
 
     def measure(self, *, on: bool) -> None:
-        self._zygotes.watch(on=on)
+        self._workers.watch(on=on)
 
     def fall_asleep(self) -> None:
         self._carry_out(self._roster.fall_asleep())
@@ -329,7 +325,7 @@ class Supervisor:
             # Either they were read a moment ago, for a decision, or the worker has closed its end. The zygote will
             # report that; until then the socket would be ready for ever.
             if link.has_hung_up():
-                self._loop.remove_reader(link.answers)
+                link.mute()
             return
         # What the engine has given for what has ended.
         self._carry_out(self._roster.assign())
@@ -364,23 +360,24 @@ class Supervisor:
         for due in [self._ledger.take(number) for number in range(ticket.number, ticket.number + ticket.length)]:
             self._ledger.tell(due, outcome)
 
-    # What becomes of workers, as their zygote tells it (zygotes.WorkerEvents).
+    # What becomes of workers, as those who make them tell it (workers.WorkerEvents).
 
     def _start_worker(self, worker: int) -> None:
         try:
-            link = self._links[worker] = Link(worker, self._depot)
+            link = self._links[worker] = self._workers.new_link(worker, self._depot)
             link.set_up(self._preparation.nice, self._preparation.initializer)
-            self._zygotes.fork(worker, link.ends())
+            link.start()
         except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
             self._loop.call_soon(self.fork_failed, worker, str(error))
-            return
-        link.handed_over()
 
     def worker_forked(self, worker: int, pid: int, pidfd: int | None) -> None:
         link = self._links[worker]
         link.appeared(pid, pidfd)
         # Not before: whoever gets its answers may ask for its process.
-        self._loop.add_reader(link.answers, self._on_answers, link)
+        link.listen(self._on_answers)
+
+    def worker_came_up(self, worker: int) -> None:
+        self._carry_out(self._roster.came_up(worker))
 
     def worker_wrote(self, worker: int, stream: int, data: bytes) -> None:
         link = self._links[worker]
@@ -393,6 +390,9 @@ class Supervisor:
         text = link.decoders[stream].decode(data)
         if run_id and text:
             self._sink.logged(run_id, "stdout" if stream == 1 else "stderr", text)
+
+    def owes_answer(self, worker: int, number: int) -> bool:
+        return self._hearing.owes_answer(self._links[worker], number)
 
     def run_output_complete(self, worker: int, number: int) -> None:
         self._endings.output_complete(worker, number)
@@ -420,7 +420,7 @@ class Supervisor:
 
     def zygote_started(self) -> None:
         if self._upkeep.watching:
-            self._zygotes.watch(on=True)
+            self._workers.watch(on=True)
 
     def better_spares_possible(self) -> None:
         self._carry_out(self._roster.renew_spares())
@@ -451,7 +451,5 @@ class Supervisor:
 
     def _release(self, link: Link) -> None:
         self._depot.ended(link.worker)
-        self._loop.remove_reader(link.answers)
-        for sock in link.writers():
-            self._loop.remove_writer(sock)
+        link.mute()
         link.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -170,6 +171,7 @@ class Pool:
 
 @asynccontextmanager
 async def pool(workers: int = 2, **settings: Any) -> AsyncIterator[Pool]:
+    settings.setdefault("workers_by", os.environ.get("FLOWRRA_WORKERS_BY"))
     executor, sink = CpuExecutor(workers, **settings), RecordingSink()
     await executor.start(sink)
     try:

@@ -74,7 +74,7 @@ def encode_function(task: str, function: Callable[..., Any], depot: Depot, *, re
         return file.getvalue()
 
     try:
-        payload = build(CLOUD, function, pickler, depot)
+        payload = build(CLOUD, function, pickler, depot.keep)
     except Exception as error:
         raise refusal(task, error, {"the function": function}) from error
     hint_at_large(task, function, payload.size)
@@ -85,7 +85,7 @@ def encode_function(task: str, function: Callable[..., Any], depot: Depot, *, re
 def encode_constants(task: str, constants: Mapping[str, Any], depot: Depot) -> FunctionRef:
     """Snapshot the keywords that all runs of a map share."""
     try:
-        payload = encode_value(dict(constants), depot)
+        payload = encode_value(dict(constants), depot.keep)
     except Exception as error:
         raise refusal(task, error, {f"kwargs[{name!r}]": value for name, value in constants.items()}) from error
     return FunctionRef(_digest(payload, ()), payload, (), reusable=False)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from flowrra.errors import FlowrraError, HandleNotAllowed, NotEncodable
 from flowrra.failures import safe_str
 from flowrra.pool.data.depot import Depot
-from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build, plain_pickle
+from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Keep, Payload, build, plain_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
+from flowrra.pool.transport.segments import Segment
 
 if TYPE_CHECKING:
     import pickle
@@ -32,10 +33,10 @@ def cloud_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]
     return pickler.cloud_pickle(value, keep_in_band)
 
 
-def encode_value(value: Any, depot: Depot | None = None) -> Payload:
+def encode_value(value: Any, keep: Keep = Segment) -> Payload:
     """Snapshot *value*. Raises whatever its pickling raises; :func:`refusal` turns that into a ``NotEncodable``."""
     kind = kind_of(value)
-    return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle, depot)
+    return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle, keep)
 
 
 def kind_of(value: Any) -> int:
@@ -69,7 +70,7 @@ def kind_of(value: Any) -> int:
 def encode_arguments(task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], depot: Depot) -> Payload:
     """Snapshot the arguments of one call. Raises ``NotEncodable`` or ``HandleNotAllowed``."""
     try:
-        return encode_value((args, dict(kwargs)), depot)
+        return encode_value((args, dict(kwargs)), depot.keep)
     except Exception as error:
         parts = {f"args[{index}]": value for index, value in enumerate(args)}
         parts.update({f"kwargs[{name!r}]": value for name, value in kwargs.items()})

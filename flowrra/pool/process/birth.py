@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans, die_with_parent
+from flowrra.pool.process.counted_output import CountedOutputEnd, Tally
 from flowrra.pool.process.draws import draws
-from flowrra.pool.process.output import OutputEnd, Tally
 from flowrra.pool.process.worker import Worker
 from flowrra.pool.transport.page import Page
 
@@ -29,7 +29,7 @@ def become_worker(zygote: int, ends: Sequence[int], pipes: tuple[int, int], toke
         queue, supplies, answers = (socket.socket(fileno=fd) for fd in ends[:3])
         page = Page(ends[3])
         os.close(ends[3])
-        Worker(queue, supplies, answers, page, OutputEnd(token, tally)).serve()
+        Worker(queue, supplies, answers, page, CountedOutputEnd(token, tally)).serve()
     except BrokenPipeError:  # the engine has gone
         os._exit(0)
     except BaseException:  # noqa: BLE001 - shown on stderr, which the engine passes on

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import marshal
 import os
-import socket
 import sys
 import time
 import types
@@ -31,6 +30,7 @@ from flowrra.pool.encoding.received_classes import received_classes
 from flowrra.pool.encoding.surroundings import settle
 from flowrra.pool.encoding.values import encode_value, refusal
 from flowrra.pool.prefetch import FLUSH_EVERY
+from flowrra.pool.process.answers import Answers
 from flowrra.pool.process.draws import draws
 from flowrra.pool.process.notes import Notes
 from flowrra.pool.process.output import OutputEnd
@@ -40,7 +40,6 @@ from flowrra.pool.process.work import Arguments, UnfitError, Work, naming
 from flowrra.pool.transport.messages import Progressed, Report
 from flowrra.pool.transport.page import DONE, ENTRIES, FLUSHED, FULL, LARGE, SKIPS, VERSION, Ending, Page
 from flowrra.pool.transport.segments import Segment
-from flowrra.pool.transport.wire import send, send_with
 from flowrra.running import RunContext, ThinnedReport, become
 
 WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
@@ -61,9 +60,7 @@ class StopRequested(BaseException):
 class Execution:
     """The runs of one worker, one group after the other."""
 
-    def __init__(
-        self, answers: socket.socket, page: Page, output: OutputEnd, shelf: Shelf, state: ProcessState
-    ) -> None:
+    def __init__(self, answers: Answers, page: Page, output: OutputEnd, shelf: Shelf, state: ProcessState) -> None:
         self._answers, self._page, self._output, self._shelf = answers, page, output, shelf
         self._state = state
         self._pid = os.getpid()
@@ -155,14 +152,14 @@ class Execution:
                 if self._to_stop == work.number_of(index):  # the signal came before the line above
                     self._interrupt(self._to_stop)
                 index, value = self._execute_plain(work, index)
-                payload = None if value is _NOTHING else _encoded(work.common.task_name, value)
+                payload = None if value is _NOTHING else self._encoded(work.common.task_name, value)
             finally:
                 self._armed = False
         except StopRequested:
-            return self._page.index(), OutcomeKind.CANCELLED, encode_failure(Outcome(OutcomeKind.CANCELLED))
+            return self._page.index(), OutcomeKind.CANCELLED, self._failure(Outcome(OutcomeKind.CANCELLED))
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
             outcome = self._outcome(error)
-            return self._page.index(), outcome.kind, encode_failure(outcome)
+            return self._page.index(), outcome.kind, self._failure(outcome)
         return index, OutcomeKind.RETURNED, payload
 
     def _execute_plain(self, work: Work, index: int) -> tuple[int, Any]:
@@ -240,6 +237,26 @@ class Execution:
         draws.begin(self._source)
         return function, calls, not fixed
 
+    def _encoded(self, task: str, value: Any) -> Payload | bytes:
+        """The entry for an atom, or the payload of anything else."""
+        if _is_atom(value):
+            entry = marshal.dumps(value, VERSION)
+            if len(entry) <= LARGE:
+                return entry
+        if isinstance(value, types.CoroutineType):
+            value.close()
+            raise TypeError(
+                f"{task!r} returned a coroutine; a CPU task is a plain function, write 'async def' without "
+                "cpu_bound=True"
+            )
+        try:
+            return encode_value(value, self._answers.segment)
+        except Exception as error:
+            raise UnfitError(refusal(task, error, {"the result": value})) from error
+
+    def _failure(self, outcome: Outcome) -> Payload:
+        return encode_failure(outcome, self._answers.segment)
+
     def _initialize(self, task: str) -> None:
         """Again with the next run if it fails: what it needs may be there by then."""
         try:
@@ -278,7 +295,7 @@ class Execution:
         return work.who(index).source if work is not None and index < work.count else Source(0)
 
     def _send_progress(self, number: int, done: float, total: float | None, message: str) -> None:
-        send(self._answers, Progressed(number, done, total, message[:_LONGEST_MESSAGE]))
+        self._answers.send(Progressed(number, done, total, message[:_LONGEST_MESSAGE]))
 
     # Concluding.
 
@@ -308,17 +325,9 @@ class Execution:
         # Before the page tells that the next run executes: it cannot hold a descriptor; what the zygote hears is for
         # the run that it names; and if this was the last one, there is none.
         if over or wrote or segment is not None or self._end >= FULL or now >= self._flush_at:
-            self._send(index + 1, segment, over=over)
+            self._flush(index + 1, over=over, segment=segment)
         if not over:
             self._page.words[DONE] += 1
-
-    def _send(self, index: int, segment: Segment | None, *, over: bool) -> None:
-        fd = segment.descriptor() if segment is not None else None
-        try:
-            self._flush(index, over=over, fd=fd)
-        finally:
-            if fd is not None:
-                os.close(fd)
 
     def _append(self, index: int, entry: bytes, now: float) -> None:
         self._write(index, entry, now)
@@ -330,7 +339,7 @@ class Execution:
         self._end += len(entry)
         page.starts[index + 1] = now
 
-    def _flush(self, index: int, *, over: bool, fd: int | None = None) -> None:
+    def _flush(self, index: int, *, over: bool, segment: Segment | None = None) -> None:
         """Report what ended before the run at *index*."""
         assert self._work is not None, "what is reported belongs to it"
         page, first = self._page, self._first
@@ -343,10 +352,7 @@ class Execution:
             over,
             self._newly_imported(),
         )
-        if fd is None:
-            send(self._answers, report)
-        else:
-            send_with(self._answers, report, [fd])
+        self._answers.send(report, segment)
         self._first, self._end, self._over = index, ENTRIES, over
         page.words[FLUSHED] = self._serial << 32 | index
         self._flush_at = time.monotonic() + FLUSH_EVERY
@@ -372,20 +378,3 @@ class _CurrentSource(Source):
 def _is_atom(value: Any) -> bool:
     kind = type(value)
     return kind in FIXED or (kind in SIZED and len(value) <= LONGEST)
-
-
-def _encoded(task: str, value: Any) -> Payload | bytes:
-    """The entry for an atom, or the payload of anything else."""
-    if _is_atom(value):
-        entry = marshal.dumps(value, VERSION)
-        if len(entry) <= LARGE:
-            return entry
-    if isinstance(value, types.CoroutineType):
-        value.close()
-        raise TypeError(
-            f"{task!r} returned a coroutine; a CPU task is a plain function, write 'async def' without cpu_bound=True"
-        )
-    try:
-        return encode_value(value)
-    except Exception as error:
-        raise UnfitError(refusal(task, error, {"the result": value})) from error

@@ -1,0 +1,76 @@
+"""The two ways to worker processes, and which of them there are on this system."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+from flowrra.errors import InvalidOption
+from flowrra.pool.data.depot import Depot
+from flowrra.pool.workers import Way, WorkerEvents, Workers
+
+
+class ForkWay:
+    """A template process forks them: in milliseconds, with everything shared in memory without a name. Linux."""
+
+    name = "fork"
+    limits_memory = True
+
+    def depot(self) -> Depot:
+        return Depot()
+
+    def workers(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents) -> Workers:
+        from flowrra.pool.zygotes import Zygotes
+
+        return Zygotes(loop, events)
+
+
+class SpawnWay:
+    """Each is started as an interpreter of its own, and shares files. Any system."""
+
+    name = "spawn"
+    limits_memory = Path("/proc/self/status").exists()
+
+    def __init__(self) -> None:
+        from flowrra.pool.portable.folder import Folders
+
+        self._folders = Folders()
+
+    def depot(self) -> Depot:
+        from flowrra.pool.portable.files import NamedSlab
+
+        return Depot(partial(NamedSlab, folders=self._folders))
+
+    def workers(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents) -> Workers:
+        from flowrra.pool.portable.spawned import Spawned
+
+        return Spawned(loop, events, self._folders)
+
+
+def way(name: str | None) -> Way:
+    """The way called *name*; None: the best that this system has. Raises ``InvalidOption``."""
+    if name == SpawnWay.name or (name is None and not can_fork()):
+        return SpawnWay()
+    if name not in (None, ForkWay.name):
+        raise InvalidOption(f"workers_by is {ForkWay.name!r} or {SpawnWay.name!r}, not {name!r}")
+    if not can_fork():
+        raise InvalidOption(f"workers_by={name!r} needs Linux; leave it out, or say workers_by={SpawnWay.name!r}")
+    return ForkWay()
+
+
+@cache
+def can_fork() -> bool:
+    """Whether this system has what forked workers need."""
+    if not (sys.platform == "linux" and hasattr(os, "memfd_create") and hasattr(os, "pidfd_open")):
+        return False
+    try:
+        for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET):
+            end.close()
+        os.close(os.memfd_create("flowrra-try", os.MFD_CLOEXEC))
+    except OSError:
+        return False
+    return True
