@@ -70,7 +70,7 @@ class CpuExecutor:
     def _check(self, call: Call) -> None:
         if call.memory_limit and not self._way.limits_memory:
             raise InvalidOption(
-                f"memory_limit: this system does not tell how much memory a worker of {call.task_name!r} uses; do without"
+                f"memory_limit: this system does not tell how much memory {call.task_name!r} uses; do without it"
             )
 
     # On the engine's loop.

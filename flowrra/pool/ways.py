@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 from functools import cache, partial
-from pathlib import Path
 
 from flowrra.errors import InvalidOption
 from flowrra.pool.data.depot import Depot
@@ -33,11 +32,12 @@ class SpawnWay:
     """Each is started as an interpreter of its own, and shares files. Any system."""
 
     name = "spawn"
-    limits_memory = Path("/proc/self/status").exists()
 
     def __init__(self) -> None:
         from flowrra.pool.portable.folder import Folders
+        from flowrra.pool.process.memory import private_memory
 
+        self.limits_memory = private_memory("self") > 0
         self._folders = Folders()
 
     def depot(self) -> Depot:

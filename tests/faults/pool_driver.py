@@ -162,6 +162,13 @@ class Pool:
             raise outcome.exception
         return outcome.value
 
+    async def up(self, workers: int) -> None:
+        """Start everybody, and wait until *workers* are there: an interpreter takes its time."""
+        await self.run(os.getpid)
+        async with asyncio.timeout(PATIENCE):
+            while len(self.executor.describe()["pids"]) < workers:
+                await asyncio.sleep(0.01)
+
     async def started(self, attempt: Attempt) -> None:
         await self.sink.until(lambda: attempt.run_id in self.sink.workers)
 

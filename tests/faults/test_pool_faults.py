@@ -38,6 +38,8 @@ from tests.faults.victims import (
     work,
 )
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 STOP_LIMIT = 1.5
 """Seconds: three times the promise."""
 
@@ -127,6 +129,7 @@ async def test_what_a_crashed_task_printed_is_kept() -> None:
         assert cpu.text(attempt) == "almost done\n"
 
 
+@pytest.mark.forked_only("what has left its process group is out of reach where there is no subreaper")
 async def test_processes_that_a_lost_worker_had_started_end_with_it(tmp_path: Path) -> None:
     def start_and_die() -> None:
         for new_session in (False, True):
@@ -142,6 +145,7 @@ async def test_processes_that_a_lost_worker_had_started_end_with_it(tmp_path: Pa
         assert await cpu.run(work, 2) == 4
 
 
+@pytest.mark.forked_only("what has left its process group is out of reach where there is no subreaper")
 async def test_a_daemon_of_a_living_worker_survives_the_death_of_another(tmp_path: Path) -> None:
     def daemonise() -> None:
         subprocess.run(["sh", "-c", f"setsid sleep 300 & echo $! > {tmp_path}/pid"], check=True)
@@ -192,13 +196,17 @@ async def test_a_running_task_is_stopped_and_its_finally_blocks_run(tmp_path: Pa
         assert cpu.executor.describe()["replaced"] == 1
 
 
-async def test_a_task_that_resists_is_killed_after_the_grace() -> None:
+async def test_a_task_that_resists_is_killed_after_the_grace(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
     def resist() -> None:
+        begun.touch()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM, signal.SIGINT})
         while True:
             time.sleep(60)
 
     def swallow() -> None:
+        begun.touch()
         while True:
             try:
                 time.sleep(60)
@@ -208,12 +216,14 @@ async def test_a_task_that_resists_is_killed_after_the_grace() -> None:
     async with pool(2) as cpu:
         for function in (resist, swallow):
             attempt = cpu.submit(function)
-            await cpu.started(attempt)
+            while not begun.exists():
+                await asyncio.sleep(0.01)
+            begun.unlink()
             await asyncio.sleep(0.05)
-            begun = time.monotonic()
+            stopped = time.monotonic()
             cpu.stop(attempt)
             assert (await cpu.outcome(attempt)).kind is OutcomeKind.CANCELLED
-            assert 0.2 < time.monotonic() - begun < STOP_LIMIT
+            assert 0.2 < time.monotonic() - stopped < STOP_LIMIT
         assert await cpu.run(work, 2) == 4
 
 
@@ -284,6 +294,7 @@ async def test_a_task_blocked_on_printing_can_be_stopped() -> None:
 
 async def test_everything_prefetched_can_be_recalled() -> None:
     async with pool(2) as cpu:
+        await cpu.up(3)
         running = [cpu.submit(time.sleep, 0.3) for _ in range(2)]
         for attempt in running:
             await cpu.started(attempt)
@@ -376,6 +387,7 @@ async def test_any_mixture_of_ends_stops_and_recalls_accounts_for_every_run(seed
 # The zygote and the owner.
 
 
+@pytest.mark.forked_only("there is no zygote")
 async def test_a_killed_zygote_is_replaced_and_costs_only_running_runs() -> None:
     async with pool(2) as cpu:
         running = [cpu.submit(never_return) for _ in range(2)]
@@ -392,6 +404,7 @@ async def test_a_killed_zygote_is_replaced_and_costs_only_running_runs() -> None
         await _gone([*pids, zygote.pid])
 
 
+@pytest.mark.forked_only("there is no zygote")
 async def test_a_terminated_zygote_takes_everything_along(tmp_path: Path) -> None:
     def start_and_wait() -> None:
         child = subprocess.Popen(["sleep", "300"], start_new_session=True)
@@ -411,6 +424,7 @@ async def test_a_terminated_zygote_takes_everything_along(tmp_path: Path) -> Non
         assert await cpu.run(work, 2) == 4
 
 
+@pytest.mark.forked_only("there is no zygote")
 @pytest.mark.parametrize("boot", ["raise ImportError('broken installation')", "import os; os._exit(9)"])
 async def test_a_zygote_that_cannot_start_fails_the_runs_and_recovers(
     boot: str, monkeypatch: pytest.MonkeyPatch
@@ -464,6 +478,7 @@ OWNER = """
 """
 
 
+@pytest.mark.forked_only("test_spawned.py has what holds there")
 @pytest.mark.parametrize("loop", ["time.sleep(1)", "sum(range(10**9))", "os.write(1, b'x' * 65536)"])
 async def test_two_seconds_after_the_owner_is_killed_nothing_is_left(tmp_path: Path, loop: str) -> None:
     folder = tmp_path / "pids"
@@ -485,6 +500,7 @@ async def test_two_seconds_after_the_owner_is_killed_nothing_is_left(tmp_path: P
     await _gone(pids, within=2.0)
 
 
+@pytest.mark.forked_only("what has left its process group is out of reach where there is no subreaper")
 async def test_closing_ends_what_tasks_have_started(tmp_path: Path) -> None:
     def start() -> int:
         return subprocess.Popen(["sleep", "300"], start_new_session=True).pid
@@ -495,6 +511,7 @@ async def test_closing_ends_what_tasks_have_started(tmp_path: Path) -> None:
     await _gone([pid])
 
 
+@pytest.mark.forked_only("there is no zygote")
 async def test_interrupts_of_the_owners_process_group_reach_no_worker() -> None:
     async with pool(1) as cpu:
         pid = await cpu.run(os.getpid)
@@ -555,6 +572,7 @@ async def test_large_arguments_need_no_descriptor_to_be_passed_on() -> None:
             assert (await cpu.outcome(attempt)).value == 100_000
 
 
+@pytest.mark.forked_only("no descriptor is needed to pass a run on")
 async def test_a_run_that_cannot_be_passed_on_for_want_of_a_descriptor_is_passed_on_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -581,10 +599,11 @@ async def test_workers_that_cannot_be_started_for_want_of_descriptors_are_told_a
             outcome = await cpu.outcome(cpu.submit(work, 2))
             assert isinstance(outcome.exception, WorkerStartFailed)
             assert "Too many open files" in str(outcome.exception)
-            await _given_up(cpu)
+            await given_up(cpu)
         assert await cpu.run(work, 2) == 4
 
 
+@pytest.mark.forked_only("test_spawned.py has what holds there")
 @pytest.mark.parametrize("left", range(11))
 async def test_wherever_descriptors_run_out_while_a_pool_starts_it_says_so_and_loses_none(left: int) -> None:
     async with pool(1) as cpu:
@@ -594,10 +613,11 @@ async def test_wherever_descriptors_run_out_while_a_pool_starts_it_says_so_and_l
             outcome = await cpu.outcome(attempt)
             assert isinstance(outcome.exception, WorkerStartFailed)
             assert "Too many open files" in str(outcome.exception)
-            await _given_up(cpu)
+            await given_up(cpu)
         assert await cpu.run(work, 2) == 4
 
 
+@pytest.mark.forked_only("there is no zygote")
 @pytest.mark.parametrize("left", [4, 6, 8], ids=["stdout", "stderr", "pidfd"])
 async def test_a_zygote_without_descriptors_says_so_and_goes_on(left: int) -> None:
     async with pool(1) as cpu:
@@ -611,7 +631,7 @@ async def test_a_zygote_without_descriptors_says_so_and_goes_on(left: int) -> No
             outcome = await cpu.outcome(cpu.submit(work, 2))
             assert isinstance(outcome.exception, WorkerStartFailed)
             assert "oo many open files" in str(outcome.exception)
-            await _given_up(cpu)
+            await given_up(cpu)
         assert await cpu.run(work, 2) == 4
         async with asyncio.timeout(PATIENCE):
             while len(pids := cpu.executor.describe()["pids"]) < 2:  # the spare is being forked
@@ -620,7 +640,7 @@ async def test_a_zygote_without_descriptors_says_so_and_goes_on(left: int) -> No
         assert zygote.num_fds() <= open_before
 
 
-async def _given_up(cpu: Pool) -> None:
+async def given_up(cpu: Pool) -> None:
     """Wait until no worker is being started: a run could be given to one whose failure is on the way."""
     async with asyncio.timeout(PATIENCE):
         while cpu.executor.describe()["workers"] or cpu.executor.describe()["spare"]:

@@ -24,6 +24,8 @@ from flowrra.rows import Rows
 from flowrra.running import current_run, progress
 from tests.faults.pool_driver import Pool, pool
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 STOP_LIMIT = 1.5
 """Seconds: three times the promise."""
 

@@ -17,6 +17,8 @@ from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import InvalidOption
 from tests.faults.pool_driver import pool
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 MB = 10**6
 
 

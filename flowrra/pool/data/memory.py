@@ -20,10 +20,12 @@ def free_bytes() -> int:
 
     Where the system does not tell, what the disk has room for: there slabs are files.
     """
-    if not _MEMINFO.exists():
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
         return shutil.disk_usage(spill_directory()).free
     available = _UNLIMITED
-    for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+    for line in lines:
         if line.startswith("MemAvailable:"):
             available = int(line.split()[1]) * 1024
     return max(0, min(available, _left_in_cgroup()))

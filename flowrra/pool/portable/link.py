@@ -80,8 +80,10 @@ class PortableLink(Link):
     def hung_up(self) -> None:
         self._gone = True
         self._transport = None
-        if self._when_gone is not None:
-            self._when_gone()
+        # Forgotten first: whoever refers to this from there would keep the page and its descriptor.
+        when_gone, self._when_gone = self._when_gone, None
+        if when_gone is not None:
+            when_gone()
 
     def is_connected(self) -> bool:
         return self._transport is not None
@@ -163,6 +165,7 @@ class PortableLink(Link):
         self._kill(self)
 
     def close(self) -> None:
+        self._when_gone = None
         if self._transport is not None:
             self._transport.abort()
         self._folder.remove(self.page_name)

@@ -12,6 +12,7 @@ from flowrra.pool.portable.link import PortableLink
 
 _TOKEN = 32
 """Bytes."""
+_RETRY = 0.2
 _PATIENCE = 5.0
 """Seconds for whoever has connected to show a token."""
 
@@ -35,7 +36,17 @@ class Listener:
             raise
         self.port: int = listening.getsockname()[1]
         self._socket = listening
-        self._serving = loop.create_task(loop.create_server(lambda: Connection(self), sock=listening))
+        self._accepting = loop.create_task(self._accept())
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                accepted, _ = await self._loop.sock_accept(self._socket)
+            except OSError as error:  # too many open files: whoever has connected waits meanwhile
+                log.pool.warning("a worker cannot connect for now (%s); this is tried again", error.strerror)
+                await asyncio.sleep(_RETRY)
+            else:
+                await self._loop.connect_accepted_socket(lambda: Connection(self), accepted)
 
     def expect(self, link: PortableLink) -> str:
         """A token that admits the worker of *link*, once."""
@@ -64,9 +75,9 @@ class Listener:
 
     async def close(self) -> None:
         """End every connection, too."""
-        self._serving.cancel()
+        self._accepting.cancel()
         with suppress(asyncio.CancelledError):
-            (await self._serving).close()
+            await self._accepting
         self._socket.close()
         self._awaited.clear()
         for connection in list(self._connections):

@@ -99,10 +99,11 @@ class Spawned:
             self._measure()
 
     def _measure(self) -> None:
-        for worker in self._workers.values():
-            with suppress(ProcessLookupError, ChildProcessError):  # it has ended; that will be told
-                worker.memory.measure(worker.link.shared.run)
         self._measuring = self._loop.call_later(_MEASURE_EVERY, self._measure)
+        for worker in self._workers.values():
+            # It has ended, which will be told; or this process has too many open files, and looks again.
+            with suppress(OSError):
+                worker.memory.measure(worker.link.shared.run)
 
     async def close(self) -> None:
         self._closed = True
@@ -147,10 +148,11 @@ class Spawned:
             stdin.write(json.dumps(given).encode("ascii"))
         threading.Thread(target=self._wait, args=(worker,), name="flowrra-waiter", daemon=True).start()
         worker.later("start", _START_PATIENCE, self._give_up)
-        self._events.worker_forked(link.worker, process.pid, None)
 
     def _came_up(self, link: PortableLink) -> None:
-        if link.worker in self._workers and not self._closed:
+        worker = self._workers.get(link.worker)
+        if worker is not None and not self._closed:
+            self._events.worker_forked(link.worker, worker.process.pid, None)
             self._events.worker_came_up(link.worker)
 
     def _give_up(self, worker: Worker) -> None:

@@ -60,6 +60,9 @@ class SpawnedWorker(Serving):
         super().__init__(answers, shared.page, output, CopiedMappings())
 
     def _claim(self) -> Work:
+        if not self._runs and self._control.inbox.empty():
+            # A spare one has the time; whatever comes from a cell needs it.
+            importlib.import_module("flowrra.pool.encoding.pickler")
         while True:
             message, name = self._control.inbox.get()
             if isinstance(message, Dismiss):
