@@ -1,0 +1,65 @@
+"""What is done before a run: the process is put back as it should be, function and arguments are rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from flowrra.core.seeds import Source
+from flowrra.errors import InitializerFailed
+from flowrra.failures import safe_str
+from flowrra.pool.encoding.received_classes import received_classes
+from flowrra.pool.encoding.surroundings import settle
+from flowrra.pool.process.draws import draws
+from flowrra.pool.process.plain import is_atom
+from flowrra.pool.process.state import ProcessState
+from flowrra.pool.process.supplies import Shelf
+from flowrra.pool.process.work import Arguments, Work, naming
+
+
+class Prepared(NamedTuple):
+    function: Callable[..., Any]
+    calls: Iterator[Arguments]
+    alone: bool
+    """The first of them may spoil something for the next, which has to be prepared anew."""
+
+
+class Preparer:
+    """Of one worker. Runs draw at random from *source*."""
+
+    def __init__(self, shelf: Shelf, state: ProcessState, source: Source) -> None:
+        self._shelf, self._state, self._source = shelf, state, source
+        self.initializer = b""
+        """Digest of what is to be called before the first run; empty: nothing, or it has been."""
+
+    def prepare(self, work: Work, index: int) -> Prepared:
+        """Get ready for the runs from *index* on. Raises ``UnfitError``, and what the user's code raises in it."""
+        common = work.common
+        self._state.restore()
+        settle(self._shelf.surroundings[common.surroundings])
+        if self.initializer:
+            self._initialize(common.task_name)
+        with naming(common.task_name, "the function"):
+            function = self._shelf.function(common.function, readonly=common.readonly)
+        received_classes.note_new()
+        calls = work.arguments(index)
+        fixed = self._shelf.is_reusable(common.function) and not common.memory_limit and work.is_harmless()
+        if common.constants:
+            with naming(common.task_name, "the arguments"):
+                constants = self._shelf.value(common.constants, readonly=common.readonly)
+            received_classes.note_new()
+            fixed = fixed and all(map(is_atom, constants.values()))
+            calls = ((args, {**constants, **kwargs}) for args, kwargs in calls)
+        if not fixed:
+            calls = iter([next(calls)])
+        # After loading: what modules draw while they are imported depends on what this worker has executed before.
+        draws.begin(self._source)
+        return Prepared(function, calls, not fixed)
+
+    def _initialize(self, task: str) -> None:
+        """Again with the next run if it fails: what it needs may be there by then."""
+        try:
+            self._shelf.function(self.initializer, readonly=False)()
+        except Exception as error:
+            raise InitializerFailed(task, f"{type(error).__name__}: {safe_str(error)}") from error
+        self.initializer = b""
