@@ -58,7 +58,7 @@ class Execution:
         self._reporter = Reporter(answers, page)
         self._current = Current(page, self._notes, self._reporter.say)
         become(self._current.context)
-        self._preparer = Preparer(shelf, state, self._current.source)
+        self._preparer = Preparer(shelf, state, self._notes, self._current.source)
 
     def prepare_with(self, initializer: bytes) -> None:
         """Call the supply with that digest, unless it is empty, before the first run."""
@@ -81,6 +81,11 @@ class Execution:
         if not reporter.over:
             reporter.report(index, over=True)
         self._current.work = None
+
+    def tidy_up(self) -> None:
+        """After a group, when nobody waits: put back what its last runs may have changed."""
+        self._output.put_back()
+        self._preparer.tidy_up()
 
     def stop(self, number: int) -> None:
         """Called by a signal handler: raise in run *number* if it executes. Otherwise it is over, or not yet begun."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from flowrra.core.seeds import Source
 from flowrra.errors import InitializerFailed
 from flowrra.failures import safe_str
 from flowrra.pool.encoding.received_classes import received_classes
-from flowrra.pool.encoding.surroundings import settle
+from flowrra.pool.encoding.surroundings import Surroundings, settle
 from flowrra.pool.process.draws import draws
+from flowrra.pool.process.notes import Notes
 from flowrra.pool.process.plain import is_atom
 from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
-from flowrra.pool.process.work import Arguments, Work, naming
+from flowrra.pool.process.work import Arguments, Work, not_decodable
 
 
 class Prepared(NamedTuple):
@@ -27,26 +29,37 @@ class Prepared(NamedTuple):
 class Preparer:
     """Of one worker. Runs draw at random from *source*."""
 
-    def __init__(self, shelf: Shelf, state: ProcessState, source: Source) -> None:
-        self._shelf, self._state, self._source = shelf, state, source
+    def __init__(self, shelf: Shelf, state: ProcessState, notes: Notes, source: Source) -> None:
+        self._shelf, self._state, self._notes, self._source = shelf, state, notes, source
+        self._wanted: Surroundings | None = None
+        """Those of the latest run."""
+        self._settled: Surroundings | None = None
+        """Those that the process has now; None: a run may have changed something."""
         self.initializer = b""
         """Digest of what is to be called before the first run; empty: nothing, or it has been."""
 
     def prepare(self, work: Work, index: int) -> Prepared:
         """Get ready for the runs from *index* on. Raises ``UnfitError``, and what the user's code raises in it."""
         common = work.common
-        self._state.restore()
-        settle(self._shelf.surroundings[common.surroundings])
+        self._wanted = self._shelf.surroundings[common.surroundings]
+        # A thread that a run has left behind may have done something since.
+        if self._settled is not self._wanted or self._notes.fresh:
+            self._put_right(self._wanted)
+        self._settled = None
         if self.initializer:
             self._initialize(common.task_name)
-        with naming(common.task_name, "the function"):
+        try:
             function = self._shelf.function(common.function, readonly=common.readonly)
+        except Exception as error:
+            raise not_decodable(common.task_name, "the function", error) from error
         received_classes.note_new()
         calls = work.arguments(index)
         fixed = self._shelf.is_reusable(common.function) and not common.memory_limit and work.is_harmless()
         if common.constants:
-            with naming(common.task_name, "the arguments"):
+            try:
                 constants = self._shelf.value(common.constants, readonly=common.readonly)
+            except Exception as error:
+                raise not_decodable(common.task_name, "the arguments", error) from error
             received_classes.note_new()
             fixed = fixed and all(map(is_atom, constants.values()))
             calls = ((args, {**constants, **kwargs}) for args, kwargs in calls)
@@ -55,6 +68,19 @@ class Preparer:
         # After loading: what modules draw while they are imported depends on what this worker has executed before.
         draws.begin(self._source)
         return Prepared(function, calls, not fixed)
+
+    def tidy_up(self) -> None:
+        """Undo now what the latest run has changed: the next one finds it done, and nothing of it goes on meanwhile."""
+        if self._settled is None and self._wanted is not None:
+            with suppress(OSError):  # the folder is gone, which the next run hears
+                self._put_right(self._wanted)
+
+    def _put_right(self, wanted: Surroundings) -> None:
+        self._state.restore()
+        settle(wanted)
+        # Of what these two have done.
+        self._notes.fresh = False
+        self._settled = wanted
 
     def _initialize(self, task: str) -> None:
         """Again with the next run if it fails: what it needs may be there by then."""

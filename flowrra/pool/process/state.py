@@ -14,6 +14,8 @@ import signal
 import sys
 from contextlib import suppress
 
+# As they are before notes are taken of their calls (process/notes.py).
+_setitimer, _umask, _setlocale = signal.setitimer, os.umask, locale.setlocale
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _SIGNALS = tuple(sorted(int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
@@ -34,13 +36,13 @@ class ProcessState:
     def restore(self) -> None:
         """Put back what has been changed. Takes microseconds, so that it can be done before every run."""
         for timer in _TIMERS:  # first: one that ran out later would end the process
-            signal.setitimer(timer, 0)
+            _setitimer(timer, 0)
         if tuple(map(_signal.getsignal, _SIGNALS)) != self._handlers:
             self._restore_handlers()
         _signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
-        os.umask(self._umask)
-        if locale.setlocale(locale.LC_ALL) != self._locale:
-            locale.setlocale(locale.LC_ALL, self._locale)
+        _umask(self._umask)
+        if _setlocale(locale.LC_ALL) != self._locale:
+            _setlocale(locale.LC_ALL, self._locale)
         if sys.getrecursionlimit() != self._recursion:
             sys.setrecursionlimit(self._recursion)
         if vars(builtins) != self._builtins:
