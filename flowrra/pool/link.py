@@ -195,6 +195,10 @@ class Link:
         while (received := self._answers.receive()) is not None:
             yield received
 
+    def read_answer(self) -> Received | None:
+        """The oldest of it. Reading on until there is nothing would cost a lone run more than reading."""
+        return self._answers.receive()
+
     def has_hung_up(self) -> bool:
         """The worker will say nothing more."""
         return self._answers.is_closed()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from flowrra.pool.groups import Group, Rank
+from flowrra.pool.groups import Group, Rank, Ticket
 from flowrra.pool.line import Line
 from flowrra.pool.orders import Give, Order, Return, TakeBack, TakeBackFor
 from flowrra.pool.prefetch import LEAST_PREFETCH, MOST_GROUPS, PREFETCH_SECONDS, Pace
@@ -58,6 +58,21 @@ class Queues:
             state.hold(group)
             orders.append(Give(state.worker, group))
         return orders
+
+    def give_at_once(self, ticket: Ticket) -> list[Order]:
+        """Give a run that has just come to an idle worker, past the line; empty: that cannot be, or not so simply."""
+        if self.line.tickets or self._taking or ticket.length > 1:
+            return []
+        for state in self._staff.states.values():
+            if state.role is Role.ACTIVE and not state.held and not state.blocked and not state.closed:
+                group = Group([ticket])
+                state.hold(group)
+                return [Give(state.worker, group)]
+        return []
+
+    def is_uneven(self) -> bool:
+        """Something waits, or is queued where others might take it over."""
+        return bool(self.line.tickets) or any(len(state.held) > 1 for state in self._staff.states.values())
 
     def _least_loaded(self) -> WorkerState | None:
         best: WorkerState | None = None

@@ -125,6 +125,10 @@ class Supervisor:
         self._upkeep.runs_came()
 
     def _begin(self, ticket: Ticket) -> None:
+        given = self._queues.give_at_once(ticket)
+        if given:
+            self._carry_out(given)
+            return
         self._carry_out(self._roster.begin(ticket))
         if self._roster.has_idle():
             self._carry_out(self._queues.assign())
@@ -194,6 +198,8 @@ class Supervisor:
 
     def _carry_out(self, orders: Sequence[order.Order]) -> None:
         """In the order in which they were decided, also those that come up while others are carried out."""
+        if not orders and not self._todo:
+            return
         self._todo.extend(orders)
         if self._carrying:
             return
@@ -326,7 +332,7 @@ class Supervisor:
     # Hearing what workers answer.
 
     def _on_answers(self, link: Link) -> None:
-        if not self._hearing.hear(link):
+        if not self._hearing.hear_one(link):
             # Either they were read a moment ago, for a decision, or the worker has closed its end. The zygote will
             # report that; until then the socket would be ready for ever.
             if link.has_hung_up():
@@ -336,7 +342,8 @@ class Supervisor:
         self._carry_out(self._queues.assign())
 
     def _runs_ended(self) -> None:
-        self._assign_soon()
+        if self._queues.is_uneven():
+            self._assign_soon()
         self._look_soon()
 
     def _look_soon(self) -> None:

@@ -146,6 +146,16 @@ def settle(wanted: Surroundings) -> None:
         importlib.import_module("logging").getLogger().setLevel(wanted.log_level)
 
 
+def are_settled(wanted: Surroundings) -> bool:
+    """Whether this process looks like *wanted* but for its environment, which no native code changes."""
+    return (
+        tuple(sys.path) == wanted.path
+        and tuple(warnings.filters) == wanted.filters
+        and _log_level() == wanted.log_level
+        and (wanted.cwd is None or _cwd() == wanted.cwd)
+    )
+
+
 def _cwd() -> str | None:
     try:
         return os.getcwd()

@@ -18,7 +18,7 @@ from flowrra.pool.encoding.values import encode_value, refusal
 from flowrra.pool.process.current import Current
 from flowrra.pool.process.notes import Notes
 from flowrra.pool.process.output import OutputEnd
-from flowrra.pool.process.plain import NOTHING, execute_plain, is_atom
+from flowrra.pool.process.plain import NOTHING, SHORT, execute_plain, is_atom
 from flowrra.pool.process.preparing import Preparer
 from flowrra.pool.process.reporter import Reporter
 from flowrra.pool.process.state import ProcessState
@@ -58,7 +58,9 @@ class Execution:
         self._reporter = Reporter(answers, page)
         self._current = Current(page, self._notes, self._reporter.say)
         become(self._current.context)
-        self._preparer = Preparer(shelf, state, self._notes, self._current.source)
+        self._preparer = Preparer(shelf, state, output, self._notes, self._current.source)
+        self._all_plain = True
+        """Since it was tidied up."""
 
     def prepare_with(self, initializer: bytes) -> None:
         """Call the supply with that digest, unless it is empty, before the first run."""
@@ -84,8 +86,8 @@ class Execution:
 
     def tidy_up(self) -> None:
         """After a group, when nobody waits: put back what its last runs may have changed."""
-        self._output.put_back()
-        self._preparer.tidy_up()
+        self._preparer.tidy_up(plain=self._all_plain)
+        self._all_plain = True
 
     def stop(self, number: int) -> None:
         """Called by a signal handler: raise in run *number* if it executes. Otherwise it is over, or not yet begun."""
@@ -159,7 +161,10 @@ class Execution:
         wrote = self._output.close_run(number)
         stopped = self._stopped == number
         segment = None
+        if now - self._page.starts[index] > SHORT:
+            self._all_plain = False
         if not isinstance(payload, bytes) or wrote or stopped:
+            self._all_plain = False
             if isinstance(payload, bytes):
                 payload = encode_value(marshal.loads(payload))
             segment = payload.segment

@@ -22,7 +22,7 @@ from flowrra.pool.transport.page import DONE, FULL, LARGE, SKIPS, VERSION
 
 NOTHING = object()
 """In the place of a value: the run at hand has not begun."""
-_SHORT = 50e-6
+SHORT = 50e-6
 """Seconds. After a longer run a few system calls do not matter."""
 
 
@@ -61,7 +61,7 @@ def execute_plain(
             now = now_is()
             kind = type(value)
             if (
-                now - began > _SHORT
+                now - began > SHORT
                 or notes.fresh
                 or index == last
                 or not (kind in FIXED or (kind in SIZED and len(value) <= LONGEST))
