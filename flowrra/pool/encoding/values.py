@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from flowrra.errors import FlowrraError, HandleNotAllowed, NotEncodable
 from flowrra.failures import safe_str
 from flowrra.pool.data.depot import Depot
-from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build, plain_pickle
+from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Payload, build, plain_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
 
 if TYPE_CHECKING:
-    import pickle
     from collections.abc import Callable
 
     from flowrra.pool.encoding.culprit import Culprit
@@ -69,6 +69,11 @@ def kind_of(value: Any) -> int:
 def encode_arguments(task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], depot: Depot) -> Payload:
     """Snapshot the arguments of one call. Raises ``NotEncodable`` or ``HandleNotAllowed``."""
     try:
+        if not kwargs and len(args) <= _LOOK_AT_MOST and _ATOMS.issuperset(map(type, args)):
+            # What most calls of small tasks are.
+            head = pickle.dumps((args, {}), protocol=5)
+            if len(head) <= INLINE:
+                return Payload(BUILTIN, head)
         return encode_value((args, dict(kwargs)), depot)
     except Exception as error:
         parts = {f"args[{index}]": value for index, value in enumerate(args)}
