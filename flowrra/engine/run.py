@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flowrra.core.ready import Place
 from flowrra.core.records import Outcome, RunRecord, Submission
 from flowrra.core.statuses import Status
 from flowrra.engine.logs import BoundedLog
@@ -69,6 +70,7 @@ class Run:
         "engine",
         "log",
         "outcome",
+        "place",
         "progress",
         "settled",
         "stop_wanted",
@@ -90,6 +92,8 @@ class Run:
         self.encoded = encoded
         self.arguments = arguments
         self.attempt: Attempt | None = None
+        self.place: Place[Any] | None = None
+        """Where it waits, if it does so by itself."""
         self.outcome: Outcome | None = None
         self.settled = False
         self.stop_wanted = False
@@ -120,6 +124,11 @@ class Run:
     @record.setter
     def record(self, record: RunRecord) -> None:
         self._record = record
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts have begun."""
+        return 0 if self._record is None else self._record.attempt
 
     @property
     def status(self) -> Status:

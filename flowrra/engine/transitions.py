@@ -123,8 +123,7 @@ class Transitions:
             self._settle(run, outcome, waited=before.status is not Status.RUNNING)
             return
         if effect is Effect.REQUEUE:
-            self.dispatch.enqueue(run, record.ready_at)
-            self.dispatch.serve(record.submission.executor)
+            self.dispatch.enter(run, record.ready_at)
         elif effect is Effect.STOP and record.stopping is not None and run.attempt is not None:
             self._executor(run).stop(run.attempt, record.stopping)
         if self.dispatcher.watched:
