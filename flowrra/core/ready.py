@@ -95,13 +95,8 @@ class ReadyQueue(Generic[T]):
         """Return the place that :meth:`pop` would take."""
         if self._delayed:
             self._ripen(now)
-        best, late = self._first_in_rows(), self._late
-        while late and late[0].item is None:
-            heapq.heappop(late)
-            self._held -= 1
-        if late and (best is None or late[0] < best):
-            return late[0]
-        return best
+        best = self._first_in_rows()
+        return self._better_of_late(best) if self._late else best
 
     @property
     def any_delayed(self) -> bool:
@@ -147,6 +142,13 @@ class ReadyQueue(Generic[T]):
                 return None
             del self._rows[ranks.pop(0)]
         return None
+
+    def _better_of_late(self, best: Place[T] | None) -> Place[T] | None:
+        late = self._late
+        while late and late[0].item is None:
+            heapq.heappop(late)
+            self._held -= 1
+        return late[0] if late and (best is None or late[0] < best) else best
 
     def _ripen(self, now: float) -> None:
         while self._delayed and self._delayed[0][0] <= now:

@@ -134,28 +134,36 @@ class Dispatch:
         line.serving = True
         try:
             now = self._clock.mono() if queue.any_delayed else 0.0
-            self._fill(line, now)
-            while (best := self._best(queue, now)) is not None and (best.rank, best.seq) < line.worst_given:
+            at_worst = self._fill(line, now)
+            while not at_worst and (best := self._best(queue, now)) is not None:
+                if (best.rank, best.seq) > line.worst_given:
+                    break
                 line.executor.recall((-best.rank, best.seq))
                 if line.executor.room() <= 0:
                     break
-                self._fill(line, now)
+                at_worst = self._fill(line, now)
         finally:
             line.serving = False
         if queue.any_delayed or line.alarm is not None:
             self._set_alarm(line, queue.next_due())
 
-    def _fill(self, line: _Line, now: float) -> None:
-        executor, queue = line.executor, line.queue
+    def _fill(self, line: _Line, now: float) -> bool:
+        """Give what there is room for; returns whether the last was the worst ever given: then so is all that waits."""
+        executor, queue, at_worst = line.executor, line.queue, False
         while (room := executor.room()) > 0 and (place := self._best(queue, now)) is not None:
             item = queue.take(place)
             if type(item) is Run:
-                line.worst_given = max((place.rank, place.seq), line.worst_given)
+                here = place.rank, place.seq
+                at_worst = here > line.worst_given
+                if at_worst:
+                    line.worst_given = here
                 item.place = None
                 item.attempt = attempt = _attempt(item, place.seq)
                 executor.begin(attempt)
             elif isinstance(item, Waiting):
                 self._give_some(line, item, place, room)
+                at_worst = False
+        return at_worst
 
     def _give_some(self, line: _Line, waiting: Waiting, place: Place[Item], room: int) -> None:
         """Give as many of a row as there is room for; the others keep their places."""

@@ -147,13 +147,16 @@ class Engine:
             self._runs.turn_away((run,))
             self._arriving.pop(submission.id, None)
             return
-        self._runs.idle.clear()
+        if not self._runs.active:
+            self._runs.idle.clear()
         self._runs.active[submission.id] = run
-        self._arriving.pop(submission.id, None)
+        if self._arriving:
+            self._arriving.pop(submission.id, None)
         self.counts[Status.PENDING] += 1
         if submission.deadline is not None:
             run.deadline_timer = self._runs.stop_at(submission.deadline, run, StopReason.DEADLINE)
-        self._runs.announce(run)
+        if self._runs.dispatcher.watched:
+            self._runs.announce(run)
         self._dispatch.enter(run, submission.not_before)
 
     def _enter_map(self, columns: Columns) -> None:

@@ -148,7 +148,7 @@ class Run:
 
     def stored(self) -> Stored:
         assert self.outcome is not None, "only a run that is over is stored"
-        return Stored(self.record, self.outcome, self.arguments)
+        return Stored(self._record or self.record, self.outcome, self.arguments)
 
     def want_stop(self) -> bool:
         """Note, from any thread, that the run is to be cancelled; returns False if its end is decided already.
@@ -166,7 +166,7 @@ class Run:
         with _lock:
             if self.stop_wanted and record.status is not Status.CANCELLED:
                 return False
-            self.record = record
+            self._record = record
             return True
 
     def add_waiter(self, waiter: Waiter) -> bool:
