@@ -88,7 +88,7 @@ class Depot:
     def keep(self, buffers: Sequence[memoryview]) -> Blocks:
         """Snapshot *buffers*: those whose content is here are found, the others are copied.
 
-        Raises ``OSError`` if there is no memory, disk or descriptor left.
+        Raises ``NoRoomError`` if there is no memory, disk or descriptor left. Nothing is kept then.
         """
         if self._pid != os.getpid():
             self._begin_anew_in_child()

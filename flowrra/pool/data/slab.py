@@ -6,6 +6,8 @@ import fcntl
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import xxhash
 
@@ -22,10 +24,18 @@ _AHEAD = MB
 """Small pages are made in steps of this size: of a small buffer, the system calls would cost more than the pages."""
 
 
+class NoRoomError(OSError):
+    """A buffer of *need* bytes could not be kept; ``place`` is the spill directory if it would have gone there."""
+
+    def __init__(self, error: OSError, need: int, place: str) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.need, self.place = need, place
+
+
 class Slab:
     """A sealed memfd, or an unlinked file. Its owner serialises all calls but :meth:`write`.
 
-    Raises ``OSError`` if there is no descriptor, memory or disk left.
+    Raises ``NoRoomError`` if there is no descriptor, memory or disk left.
     """
 
     def __init__(self, number: int, size: int, *, spilled: bool) -> None:
@@ -46,8 +56,16 @@ class Slab:
         self._growing = threading.Lock()
         self.fd = -1
         self._pid = os.getpid()
-        self._mapping = self._open_file() if spilled else self._open_memory()
+        with self._naming_what_is_missing(size):
+            self._mapping = self._open_file() if spilled else self._open_memory()
         self.view, _ = self._mapping.view()
+
+    @contextmanager
+    def _naming_what_is_missing(self, need: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise NoRoomError(error, need, spill_directory() if self.spilled else "") from error
 
     def _open_memory(self) -> Mapping:
         self.fd = os.memfd_create("flowrra", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -85,8 +103,9 @@ class Slab:
 
         From any thread, without the GIL.
         """
-        self._make_large(offset + source.nbytes)
-        written = in_halves(source.nbytes, lambda start, end: self._write(offset + start, source[start:end]))
+        with self._naming_what_is_missing(source.nbytes):
+            self._make_large(offset + source.nbytes)
+            written = in_halves(source.nbytes, lambda start, end: self._write(offset + start, source[start:end]))
         self._made_until(offset, source.nbytes)  # the second half was not, while the first one was being made
         return written
 
