@@ -37,8 +37,6 @@ from flowrra.pool.transport.messages import (
 from flowrra.pool.transport.page import Page
 from flowrra.pool.transport.wire import Received
 
-_Packet = tuple[RunGroup | SpanGroup, list[Payload]]
-"""With those of its payloads that have large parts."""
 _SUPPLIES_KEPT = 256
 """Functions a worker keeps loaded."""
 
@@ -64,6 +62,8 @@ class Link(ABC):
         self._supplied: OrderedDict[bytes, Places] = OrderedDict()
         """Where the parts of each are: content that was given up and came back is elsewhere."""
         self._slabs: set[int] = set()
+        self._put = 0
+        """Messages in the supplies so far."""
         self._surroundings_sent: set[int] = set()
 
     def give(self, group: Group, ledger: Ledger) -> bool:
@@ -80,10 +80,9 @@ class Link(ABC):
             self._supply(common.function)
             if common.constants is not None:
                 self._supply(common.constants)
-            packet, payloads = _packet(group, ledger)
-            for payload in payloads:
+            for payload in _large_arguments(group, ledger):
                 self._supply_slabs(payload)
-            self._pass_on(packet, group.number)
+            self._pass_on(_packet(group, ledger, self._put), group.number)
         except BlockingIOError:
             return False
         return True
@@ -92,7 +91,7 @@ class Link(ABC):
         """Tell the worker what to do before its first run. Once, before anything else is sent."""
         if initializer is not None:
             self._supply(initializer)
-        self._tell(Setup(nice, b"" if initializer is None else initializer.digest))
+        self._put_in(Setup(nice, b"" if initializer is None else initializer.digest))
 
     def _supply(self, ref: FunctionRef) -> None:
         payload = ref.payload
@@ -100,19 +99,19 @@ class Link(ABC):
         if self._supplied.get(ref.digest) == payload.places:
             self._supplied.move_to_end(ref.digest)
             return
-        self._tell(Supply(ref.digest, ref.reusable, ref.sources, payload.kind, payload.head, payload.places))
+        self._put_in(Supply(ref.digest, ref.reusable, ref.sources, payload.kind, payload.head, payload.places))
         self._supplied[ref.digest] = payload.places
         self._supplied.move_to_end(ref.digest)
         if len(self._supplied) > _SUPPLIES_KEPT:
             # Queued runs cannot need the oldest: whatever they name was moved to the end when they were queued.
             oldest = next(iter(self._supplied))
-            self._tell(Forget(oldest))
+            self._put_in(Forget(oldest))
             del self._supplied[oldest]
 
     def _supply_slabs(self, payload: Payload) -> None:
         for slab in payload.blocks.slabs if payload.blocks is not None else ():
             if slab.number not in self._slabs:
-                self._tell(SlabSupply(slab.number, slab.size), slab)
+                self._put_in(SlabSupply(slab.number, slab.size), slab)
                 self._slabs.add(slab.number)
                 self._depot.supplied(slab, self.worker)
 
@@ -120,11 +119,11 @@ class Link(ABC):
         """Have the worker drop a slab that no run refers to, unless it has been told to, or has no room to hear it."""
         if number in self._slabs:
             with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-                self._tell(ForgetSlab(number))
+                self._put_in(ForgetSlab(number))
                 self._slabs.discard(number)
 
     def _supply_surroundings(self, surroundings: SurroundingsRef) -> None:
-        self._tell(SurroundingsSupply(surroundings.number, 0, surroundings.pickled, ()))
+        self._put_in(SurroundingsSupply(surroundings.number, 0, surroundings.pickled, ()))
 
     # What depends on the kind of link.
 
@@ -135,6 +134,10 @@ class Link(ABC):
     @abstractmethod
     def appeared(self, pid: int, pidfd: int | None) -> None:
         """The process exists; *pidfd* is ours from now on."""
+
+    def _put_in(self, message: Message, slab: Slab | None = None) -> None:
+        self._tell(message, slab)
+        self._put += 1
 
     @abstractmethod
     def _tell(self, message: Message, slab: Slab | None = None) -> None:
@@ -165,6 +168,10 @@ class Link(ABC):
         """Whatever the worker has said so far; a descriptor that comes along is the caller's to close."""
 
     @abstractmethod
+    def read_answer(self) -> Received | None:
+        """The oldest of it. Reading on until there is nothing would cost a lone run more than reading."""
+
+    @abstractmethod
     def has_hung_up(self) -> bool:
         """The worker will say nothing more."""
 
@@ -189,8 +196,16 @@ class Link(ABC):
         """Release everything. May be called twice."""
 
 
-def _packet(group: Group, ledger: Ledger) -> _Packet:
-    """What is sent for *group*."""
+def _large_arguments(group: Group, ledger: Ledger) -> list[Payload]:
+    """The payloads of a group that have large parts: such a run travels alone."""
+    if group.count > 1 or isinstance(group.kind.facts, Stretch):
+        return []
+    payload: Payload = ledger.attempt(group.number).encoded.arguments
+    return [payload] if payload.blocks is not None else []
+
+
+def _packet(group: Group, ledger: Ledger, supplies: int) -> RunGroup | SpanGroup:
+    """What is sent for *group*, after so many *supplies*."""
     facts: Single | Stretch = group.kind.facts
     common = facts.common
     shared = (
@@ -200,6 +215,7 @@ def _packet(group: Group, ledger: Ledger) -> _Packet:
         common.surroundings.number,
         common.memory_limit,
         common.readonly,
+        supplies,
     )
     if isinstance(facts, Stretch):
         span = facts.span
@@ -215,15 +231,12 @@ def _packet(group: Group, ledger: Ledger) -> _Packet:
             seed=span.seed,
             position=position,
             pieces=rows.columns(position, group.count),
-        ), []
-    large: list[Payload] = []
+        )
     runs = []
     for ticket in group.tickets:
         number = ticket.number
         attempt = ledger.attempts.get(number) or ledger.attempt(number)
         run_id, nth, _, _, _, encoded, deadline, seed, position = attempt
         payload: Payload = encoded.arguments
-        if payload.blocks is not None:
-            large.append(payload)
         runs.append((number, run_id, nth, deadline, payload.kind, payload.head, payload.places, seed, position))
-    return RunGroup(*shared, tuple(runs)), large
+    return RunGroup(*shared, tuple(runs))

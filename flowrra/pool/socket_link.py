@@ -52,7 +52,7 @@ class SocketLink(Link):
         """The one of them that was written to last."""
         self._owed: list[int] = []
         """Signals for a process that has not been reported yet; it may run already."""
-        self._queue_back, self._heard = Receiver(self._queue_end), Receiver(self._answers)
+        self._queue_back, self._heard = Receiver(self._queue_end, most_fds=0), Receiver(self._answers)
 
     def start(self) -> None:
         """Raises ``WorkerStartFailed`` if nobody is there who could fork."""
@@ -93,6 +93,7 @@ class SocketLink(Link):
         self._full = self._supplies
         segment = Segment([memoryview(head)])
         send(self._supplies, SurroundingsSupply(surroundings.number, 0, b"", segment.table), segment)
+        self._put += 1
 
     def _pass_on(self, packet: RunGroup | SpanGroup, number: int) -> None:
         self._full = self._queue
@@ -114,8 +115,6 @@ class SocketLink(Link):
             received = self._queue_back.receive()
             if received is None:
                 break
-            if received.fd is not None:
-                os.close(received.fd)
             message = received.message
             if isinstance(message, SpanGroup):
                 taken.append(message.number)
@@ -132,6 +131,9 @@ class SocketLink(Link):
     def read_answers(self) -> Iterator[Received]:
         while (received := self._heard.receive()) is not None:
             yield received
+
+    def read_answer(self) -> Received | None:
+        return self._heard.receive()
 
     def has_hung_up(self) -> bool:
         return self._heard.is_closed()

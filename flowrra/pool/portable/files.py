@@ -9,6 +9,7 @@ import struct
 import weakref
 from collections.abc import Sequence
 
+from flowrra.pool.data.fingerprints import fingerprint
 from flowrra.pool.data.slab import Slab
 from flowrra.pool.portable.folder import Folder, Folders
 from flowrra.pool.transport.page import SIZE, Page
@@ -34,12 +35,17 @@ class NamedSlab(Slab):
         with open(path, "rb") as file:
             return memoryview(mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ))
 
-    def write(self, offset: int, source: memoryview) -> None:
-        with open(self._folder.path_of(self.name), "r+b", buffering=0) as file:
+    def write(self, offset: int, source: memoryview) -> bytes:
+        path = self._folder.path_of(self.name)
+        with self._naming_what_is_missing(source.nbytes), open(path, "r+b", buffering=0) as file:
             file.seek(offset)
             done = 0
             while done < source.nbytes:
                 done += file.write(source[done:])
+        return fingerprint(self.view[offset : offset + source.nbytes])
+
+    def _folder_of_files(self) -> str:
+        return os.path.dirname(self._folder.path)
 
     def __del__(self) -> None:
         self._folder.remove(self.name)

@@ -73,9 +73,9 @@ class PortableLink(Link):
             if isinstance(frame.message, Report) and frame.message.over:
                 self._occupied = False
         self._hand_over()
-        if self._on_answers is not None:
+        while self._heard and self._on_answers is not None:
             self._on_answers()
-            self._when_heard(self)
+        self._when_heard(self)
 
     def hung_up(self) -> None:
         self._gone = True
@@ -137,9 +137,14 @@ class PortableLink(Link):
         self._on_answers = None
 
     def read_answers(self) -> Iterator[Received]:
-        while self._heard:
-            message, name = self._heard.popleft()
-            yield Received(message, self._opened(name) if name else [])
+        while (received := self.read_answer()) is not None:
+            yield received
+
+    def read_answer(self) -> Received | None:
+        if not self._heard:
+            return None
+        message, name = self._heard.popleft()
+        return Received(message, self._opened(name) if name else [])
 
     def _opened(self, name: str) -> list[int]:
         try:

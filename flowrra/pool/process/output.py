@@ -54,7 +54,8 @@ class OutputEnd:
 
     def close_run(self, number: int) -> bool:
         """Flush everything and, if run *number* wrote something or may have, mark the end of it; returns whether."""
-        if (sys.stdout, sys.stderr) != self._streams or not all(map(_flush, self._streams)) or not self._is_open():
+        stdout, stderr = self._streams
+        if sys.stdout is not stdout or sys.stderr is not stderr or not _flush(stdout) or not _flush(stderr):
             self._repair()
         flush_c_streams()
         written = self._count()
@@ -64,6 +65,11 @@ class OutputEnd:
             os.write(fd, mark(self._token, number))
         self._written = None if written is None else written + 2 * len(mark(self._token, number))
         return True
+
+    def put_back(self) -> None:
+        """Have descriptors 1 and 2 be the pipes again, whatever the runs before have put in their places."""
+        if not self._is_open():
+            self._repair()
 
     def _is_open(self) -> bool:
         """Whether descriptors 1 and 2 are still the pipes: nothing to flush, nothing to notice otherwise."""

@@ -57,6 +57,7 @@ class Serving(ABC):
         while True:
             work = self._claim()
             self._execution.perform(work)
+            self._execution.tidy_up()
             if self._has_served(work.count):
                 self._leave()
 
@@ -106,7 +107,7 @@ class Serving(ABC):
         elif isinstance(message, Setup):
             if message.nice:
                 os.nice(message.nice)
-            self._execution.initializer = message.initializer
+            self._execution.prepare_with(message.initializer)
         elif isinstance(message, Forget):
             self._shelf.drop(message.digest)
         elif isinstance(message, SlabSupply):

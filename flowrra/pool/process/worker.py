@@ -28,15 +28,22 @@ class Worker(Serving):
     def __init__(
         self, queue: socket.socket, supplies: socket.socket, answers: socket.socket, page: Page, output: OutputEnd
     ) -> None:
-        self._queue, self._supplies = Receiver(queue), Receiver(supplies)
-        self._stops = Receiver(queue, _STOP_SIZE)
+        self._queue, self._supplies = Receiver(queue, most_fds=0), Receiver(supplies)
+        self._stops = Receiver(queue, _STOP_SIZE, most_fds=0)
+        self._poll = select.poll()
+        for sock in (queue, supplies):
+            self._poll.register(sock, select.POLLIN)
+        self._taken = 0
+        """Messages taken from the supplies so far."""
         signal.signal(signal.SIGUSR1, self._on_stop)
         super().__init__(SocketAnswers(answers), page, output, Mappings())
 
     def _claim(self) -> Work:
-        """Wait for the next group; take in supplies meanwhile, so that the engine never waits for room."""
-        claimed = self._claim_now() or self._wait_and_claim()
-        self._fetch_supplies(claimed)
+        claimed = self._wait_and_claim()
+        # The supplies that were sent before it.
+        while self._taken < claimed.common.supplies:
+            if not self._take_supply(wait=True):
+                os._exit(0)
         return claimed
 
     def _claim_now(self) -> Work | None:
@@ -48,40 +55,27 @@ class Worker(Serving):
         return None
 
     def _wait_and_claim(self) -> Work:
-        poll = select.poll()
-        queue, supplies = self._queue.sock.fileno(), self._supplies.sock.fileno()
-        poll.register(queue, select.POLLIN)
-        poll.register(supplies, select.POLLIN)
+        """Wait for the next group; take in supplies meanwhile, so that the engine never waits for room."""
+        queue = self._queue.sock.fileno()
+        # Polled first: to find a socket empty costs several times as much as to be told, and a lone run waits for it.
         while True:
-            for fd, event in poll.poll():
-                if not event & select.POLLIN or (fd == queue and self._queue.is_closed()):
+            for fd, event in self._poll.poll():
+                if not event & select.POLLIN:
                     self._leave()
-                if fd == supplies:
+                if fd != queue:
                     self._take_supply(wait=False)
-            claimed = self._claim_now()
-            if claimed is not None:
-                return claimed
+                elif (claimed := self._claim_now()) is not None:
+                    return claimed
+            if self._queue.closed or self._supplies.closed:
+                self._leave()
 
     def _take_supply(self, *, wait: bool) -> bool:
         received = self._supplies.receive(wait=wait)
         if received is None:
             return False
+        self._taken += 1
         self._take_in(received.message, received.fd)
         return True
-
-    def _fetch_supplies(self, work: Work) -> None:
-        """Read supplies up to those that *work* names; they were sent before it."""
-        shelf, group, slabs = self._shelf, work.common, work.slabs()
-        needed = [group.function] + ([group.constants] if group.constants else [])
-        while self._take_supply(wait=False):  # all there are: a function may have been sent again, with other places
-            pass
-        while not (
-            group.surroundings in shelf.surroundings
-            and all(digest in shelf for digest in needed)
-            and all(slab in shelf.mappings for slab in slabs)
-        ):
-            if not self._take_supply(wait=True):
-                os._exit(0)
 
     def _on_stop(self, *_: object) -> None:
         """The engine wants a run to end: raise in it, unless it has just ended by itself."""
