@@ -146,7 +146,8 @@ class Spawned:
         assert process.stdin is not None, "asked for"
         with suppress(BrokenPipeError), process.stdin as stdin:  # its end is about to be noticed
             stdin.write(json.dumps(given).encode("ascii"))
-        threading.Thread(target=self._wait, args=(worker,), name="flowrra-waiter", daemon=True).start()
+        waiter = threading.Thread(target=self._wait, args=(worker,), name="flowrra-waiter", daemon=True)
+        waiter.start()
         worker.later("start", _START_PATIENCE, self._give_up)
 
     def _came_up(self, link: PortableLink) -> None:
@@ -177,10 +178,11 @@ class Spawned:
             end_group(process.pid)
         process.wait()
         worker.output.finish()
-        self._inbox.post(self._ended, worker)
+        self._inbox.post(self._ended, worker, threading.current_thread())
 
-    def _ended(self, worker: Worker) -> None:
+    def _ended(self, worker: Worker, waiter: threading.Thread) -> None:
         """The process has ended. What it has said last may still be on its way."""
+        waiter.join()  # it has nothing left to do but to return
         if worker.link.is_connected() and not self._closed:
             worker.link.when_gone(lambda: self._bury(worker))
             worker.later("bury", _LAST_ANSWERS, self._bury)
