@@ -300,6 +300,8 @@ class Hearing:
         try:
             first, entries, instants = link.page.unsent(until)
         except ValueError:
+            first, entries, instants = until, [], []
+        if first > group.told:  # overwritten, or said and lost with the connection
             log.pool.error("what worker %s had done last cannot be read; it may be done again", link.pid)
             return True
         if until > group.told:

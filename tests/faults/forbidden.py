@@ -1,4 +1,4 @@
-"""Takes away what spawned workers must do without, so that whoever uses it fails. Engine and workers call it first."""
+"""Takes away what spawned workers must do without, so that whoever uses it fails. To be called before anything else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import socket
 import sys
 from typing import Any
 
-from flowrra.pool import native
+LINUX_ONLY = {
+    os: ("memfd_create", "pidfd_open", "posix_fallocate", "sched_getaffinity", "waitid", "MFD_CLOEXEC"),
+    signal: ("pidfd_send_signal",),
+    socket: ("MSG_CMSG_CLOEXEC", "SOCK_SEQPACKET", "send_fds", "recv_fds"),
+}
+"""Not there on macOS, or not with every Python."""
+_SEQPACKET = socket.SOCK_SEQPACKET
 
 
 class ForbiddenError(BaseException):
@@ -16,26 +22,25 @@ class ForbiddenError(BaseException):
 
 
 def forbid() -> None:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise ForbiddenError
-
-    for module, names in {
-        os: ("fork", "forkpty", "memfd_create", "pidfd_open"),
-        signal: ("pidfd_send_signal",),
-        native: ("_prctl", "WrittenPages"),
-        socket: ("send_fds", "recv_fds"),
-        # What passes descriptors; frames need none of them.
-        socket.socket: ("sendmsg", "recvmsg", "recvmsg_into"),
-    }.items():
+    for module, names in LINUX_ONLY.items():
         for name in names:
-            setattr(module, name, refuse)
+            delattr(module, name)
+    for module, name in ((os, "fork"), (os, "forkpty"), (socket.socket, "sendmsg"), (socket.socket, "recvmsg_into")):
+        setattr(module, name, _refuse)
     sys.addaudithook(_on_event)
+    from flowrra.pool import native
+
+    native._prctl = native.WrittenPages = _refuse  # type: ignore[assignment, misc]  # noqa: SLF001 - nobody may get there
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise ForbiddenError
 
 
 def _on_event(event: str, args: tuple[Any, ...]) -> None:
     if event in ("os.fork", "os.forkpty", "socket.sendmsg"):
         raise ForbiddenError(event)
-    if event == "socket.__new__" and args[1] == socket.AF_UNIX and args[2] == socket.SOCK_SEQPACKET:
+    if event == "socket.__new__" and args[2] == _SEQPACKET:
         raise ForbiddenError(event)
     if event in ("open", "os.listdir", "os.scandir") and str(args[0]).startswith(("/proc", "/sys")):
         raise FileNotFoundError(args[0])  # as on a system that has no such thing

@@ -39,16 +39,19 @@ def spawn() -> Iterator[None]:
 
 
 WITHOUT_LINUX = """
-    import os, sys, time
+    import sys
     sys.path.insert(0, {root!r})
+    from tests.faults.forbidden import ForbiddenError, forbid
+    forbid()
+    import os, time
     import numpy as np
     from flowrra import Flowrra, InvalidOption, TaskCancelled, WorkerLost
     from flowrra.pool.portable import spawned
-    from tests.faults.forbidden import ForbiddenError, forbid
 
-    forbid()
-    spawned._BOOT = spawned._BOOT.replace("; del", "; from tests.faults.forbidden import forbid; forbid(); del")
-    app = Flowrra(cpu_workers=2, workers_by="spawn")
+    FORBID = "import sys; sys.path.insert(0, sys.argv[1]); from tests.faults.forbidden import forbid; forbid(); "
+    spawned._BOOT = FORBID + spawned._BOOT
+    os.environ.pop("FLOWRRA_WORKERS_BY", None)
+    app = Flowrra(cpu_workers=2)
 
     @app.task(cpu_bound=True)
     def double(x):
@@ -64,6 +67,7 @@ WITHOUT_LINUX = """
         os._exit(7)
 
     with app:
+        assert app.stats().executors["cpu"]["workers_by"] == "spawn", "there is nothing else"
         handle = double.submit(21)
         assert handle.result() == 42
         assert handle.logs == "doubling\\n", handle.logs
