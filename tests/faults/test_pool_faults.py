@@ -596,7 +596,7 @@ async def test_a_run_that_cannot_be_passed_on_for_want_of_a_descriptor_is_passed
 async def test_workers_that_cannot_be_started_for_want_of_descriptors_are_told_and_started_later() -> None:
     async with pool(1) as cpu:
         await cpu.outcome(cpu.submit(crash))
-        await cpu.run(work, 1)
+        await cpu.up(2)
         with no_more_descriptors():
             for _ in range(2):
                 assert isinstance((await cpu.outcome(cpu.submit(crash))).exception, WorkerLost)
