@@ -55,7 +55,10 @@ class Roster:
 
     def has_idle(self) -> bool:
         """A worker could begin at once."""
-        return any(not state.held and state.role is Role.ACTIVE for state in self.states.values())
+        for state in self.states.values():
+            if not state.held and state.role is Role.ACTIVE:
+                return True
+        return False
 
     # What happens to runs.
 

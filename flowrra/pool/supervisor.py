@@ -122,14 +122,18 @@ class Supervisor:
         if not self._opened:
             self._opened = True
             self._carry_out(self._roster.staff.open())
-        self._upkeep.runs_came()
+        if not self._upkeep.watching or not self._depot.is_empty():
+            self._upkeep.runs_came()
 
     def _begin(self, ticket: Ticket) -> None:
-        given = self._queues.give_at_once(ticket)
-        if given:
-            self._carry_out(given)
-            return
+        if not self._assigning:
+            given = self._queues.give_at_once(ticket)
+            if given:
+                self._carry_out(given)
+                return
         self._carry_out(self._roster.begin(ticket))
+        if self._assigning:
+            return
         if self._roster.has_idle():
             self._carry_out(self._queues.assign())
         else:
