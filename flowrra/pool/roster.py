@@ -55,10 +55,7 @@ class Roster:
 
     def has_idle(self) -> bool:
         """A worker could begin at once."""
-        for state in self.states.values():
-            if not state.held and state.role is Role.ACTIVE:
-                return True
-        return False
+        return any(not state.held and state.role is Role.ACTIVE for state in self.states.values())
 
     # What happens to runs.
 
