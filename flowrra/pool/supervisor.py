@@ -343,7 +343,8 @@ class Supervisor:
                 self._loop.remove_reader(link.answers)
             return
         # What the engine has given for what has ended.
-        self._carry_out(self._queues.assign())
+        if self._queues.line.tickets:
+            self._carry_out(self._queues.assign())
 
     def _runs_ended(self) -> None:
         if self._queues.is_uneven():

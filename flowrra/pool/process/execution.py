@@ -137,10 +137,14 @@ class Execution:
         return index, OutcomeKind.RETURNED, payload
 
     def _execute_plain(self, work: Work, index: int) -> tuple[int, Any]:
-        function, calls, alone = self._preparer.prepare(work, index)
-        last = index if alone else work.count - 1
+        last = work.count - 1
+        function, calls, alone = self._preparer.prepare(work, index, last=index == last)
+        if self._leaving:
+            self._notes.fresh = True
+        if alone:
+            args, kwargs = next(calls)
+            return index, function(*args, **kwargs)
         enough = min(self._reporter.due_at, self._give_back_at)
-        self._notes.fresh = self._leaving
         return execute_plain(function, calls, index, last, enough, self._reporter, self._notes)
 
     def _outcome(self, work: Work, error: BaseException) -> Outcome:

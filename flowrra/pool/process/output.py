@@ -78,6 +78,7 @@ class OutputEnd:
     def __init__(self, token: bytes, tally: Tally) -> None:
         self._token, self._tally = token, tally
         self._open: Callable[[int, str, str], TextIO] = _text_stream
+        self._notes: Notes | None = None
         self._written: int | None = 0
         """Bytes written up to the last mark and including it; None: not known."""
         self._waiting = array.array("i", [0])
@@ -92,14 +93,17 @@ class OutputEnd:
 
     def watch(self, notes: Notes) -> None:
         """Have *notes* taken of what Python code writes."""
-        self._open = notes.stream
+        self._open, self._notes = notes.stream, notes
         self._streams = (self._open(1, "<stdout>", "strict"), self._open(2, "<stderr>", "backslashreplace"))
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc,assignment]  # not final
 
     def close_run(self, number: int) -> bool:
         """Flush everything and, if run *number* wrote something or may have, mark the end of it; returns whether."""
         stdout, stderr = self._streams
-        if sys.stdout is not stdout or sys.stderr is not stderr or not _flush(stdout) or not _flush(stderr):
+        # Without a note nothing was written to them.
+        untouched = self._notes is not None and not self._notes.fresh
+        intact = untouched or (_flush(stdout) and _flush(stderr))
+        if not intact or sys.stdout is not stdout or sys.stderr is not stderr:
             self._repair()
         flush_c_streams()
         written = self._count()

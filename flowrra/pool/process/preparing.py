@@ -28,7 +28,7 @@ class Prepared(NamedTuple):
     function: Callable[..., Any]
     calls: Iterator[Arguments]
     alone: bool
-    """The first of them may spoil something for the next, which has to be prepared anew."""
+    """There is one: it is the last, or may spoil something for the next, which has to be prepared anew."""
 
 
 class Preparer:
@@ -45,8 +45,11 @@ class Preparer:
         self.initializer = b""
         """Digest of what is to be called before the first run; empty: nothing, or it has been."""
 
-    def prepare(self, work: Work, index: int) -> Prepared:
-        """Get ready for the runs from *index* on. Raises ``UnfitError``, and what the user's code raises in it."""
+    def prepare(self, work: Work, index: int, *, last: bool) -> Prepared:
+        """Get ready for the runs from *index* on, the *last* one or more.
+
+        Raises ``UnfitError``, and what the user's code raises in it.
+        """
         common = work.common
         self._wanted = self._shelf.surroundings[common.surroundings]
         # A thread that a run has left behind may have done something since.
@@ -61,7 +64,7 @@ class Preparer:
             raise not_decodable(common.task_name, "the function", error) from error
         received_classes.note_new()
         calls = work.arguments(index)
-        fixed = self._shelf.is_reusable(common.function) and not common.memory_limit and work.is_harmless()
+        fixed = not last and self._shelf.is_reusable(common.function) and not common.memory_limit and work.is_harmless()
         if common.constants:
             try:
                 constants = self._shelf.value(common.constants, readonly=common.readonly)
@@ -71,6 +74,7 @@ class Preparer:
             fixed = fixed and all(map(is_atom, constants.values()))
             calls = ((args, {**constants, **kwargs}) for args, kwargs in calls)
         if not fixed:
+            # Loaded before the draws begin, see below.
             calls = iter([next(calls)])
         # After loading: what modules draw while they are imported depends on what this worker has executed before.
         draws.begin(self._source)

@@ -67,7 +67,7 @@ class Reporter:
             self._group,
             first,
             index - first,
-            bytes(page.starts[first : index + 1].cast("B")),
+            page.starts[first : index + 1].tobytes(),
             bytes(page.map[ENTRIES : self.end]),
             over,
             self._newly_imported(),
