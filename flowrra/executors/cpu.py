@@ -12,7 +12,8 @@ from flowrra.pool.cores import available_cores
 from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
 from flowrra.pool.encoding.functions import encode_function
-from flowrra.pool.supervisor import Preparation, Supervisor
+from flowrra.pool.supervisor import Supervisor
+from flowrra.pool.workforce import Preparation
 
 IDLE = 300.0
 
