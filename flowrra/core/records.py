@@ -11,6 +11,12 @@ from typing import NamedTuple
 
 from flowrra.core.statuses import TERMINAL, OutcomeKind, Status, StopReason
 
+quick = tuple.__new__
+"""Makes a named tuple of all its fields, ``quick(Moment, (mono, wall))``, in half the time that its class takes.
+
+For the few that each run needs.
+"""
+
 
 class Moment(NamedTuple):
     """One reading of both clocks: ``mono`` to reckon with, ``wall`` (seconds since the epoch, UTC) to show."""
