@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,14 @@ from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
 
 if TYPE_CHECKING:
-    import pickle
     from collections.abc import Callable
 
     from flowrra.pool.encoding.culprit import Culprit
 
 _LOOK_AT_MOST = 200
 """Objects looked at to find that plain pickle will do; beyond that cloudpickle costs no more."""
+_UNCOPIED = 256 * 1024
+"""Length of bytes from which on they are kept where they are while they are pickled."""
 _APP_STAYS = "an app belongs to the process that made it"
 _WITHOUT_APP = "leave it out of the task, and submit from where the app is, with what the task has returned"
 _ATOMS = frozenset({int, float, complex, str, bytes, bytearray, bool, type(None)})
@@ -45,10 +47,32 @@ def encode_value(value: Any, depot: Depot | None = None, *, readonly: bool = Fal
 
     Raises whatever its pickling raises; :func:`refusal` turns that into an error that names the culprit.
     """
-    kind = kind_of(value)
+    if type(value) is bytes:
+        return build(BUILTIN, _uncopied(value), plain_pickle, depot)
+    return _encode(kind_of(value), value, depot, readonly=readonly)
+
+
+def _encode(kind: int, value: Any, depot: Depot | None, *, readonly: bool) -> Payload:
     if readonly and kind != BUILTIN:
         return build(kind, value, readonly_pickle, depot)
     return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle, depot)
+
+
+class _Uncopied:
+    """Stands for long bytes in a pickle, which would hold a copy of them; arrives as they are."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytes, (pickle.PickleBuffer(self._value),)
+
+
+def _uncopied(value: Any, known: dict[int, Any] | None = None) -> Any:
+    """What to pickle for *value*, the same for the same bytes if they are *known*."""
+    if type(value) is not bytes or len(value) < _UNCOPIED:
+        return value
+    return (known if known is not None else {}).setdefault(id(value), _Uncopied(value))
 
 
 def kind_of(value: Any) -> int:
@@ -84,7 +108,12 @@ def encode_arguments(
 ) -> Payload:
     """Snapshot the arguments of one call. Raises ``NotEncodable`` or ``HandleNotAllowed``."""
     try:
-        return encode_value((args, dict(kwargs)), depot, readonly=readonly)
+        kind = kind_of((args, kwargs))
+        if any(type(value) is bytes and len(value) >= _UNCOPIED for value in (*args, *kwargs.values())):
+            known: dict[int, Any] = {}
+            args = tuple(_uncopied(value, known) for value in args)
+            kwargs = {name: _uncopied(value, known) for name, value in kwargs.items()}
+        return _encode(kind, (args, dict(kwargs)), depot, readonly=readonly)
     except Exception as error:
         parts = {f"args[{index}]": value for index, value in enumerate(args)}
         parts.update({f"kwargs[{name!r}]": value for name, value in kwargs.items()})
