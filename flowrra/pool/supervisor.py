@@ -27,6 +27,7 @@ from flowrra.pool.link import Link
 from flowrra.pool.prefetch import FLUSH_EVERY
 from flowrra.pool.roster import GRACE, Roster
 from flowrra.pool.transport import messages as said
+from flowrra.pool.transport.wire import is_overloaded
 from flowrra.pool.upkeep import Upkeep
 from flowrra.pool.worker_state import Role
 from flowrra.pool.zygotes import Zygotes
@@ -370,9 +371,19 @@ class Supervisor:
         try:
             link = self._links[worker] = Link(worker, self._depot)
             link.set_up(self._preparation.nice, self._preparation.initializer)
+        except OSError as error:  # too many open files
+            self._loop.call_soon(self.fork_failed, worker, str(error))
+        else:
+            self._fork(worker, link)
+
+    def _fork(self, worker: int, link: Link) -> None:
+        try:
             self._zygotes.fork(worker, link.ends())
         except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
-            self._loop.call_soon(self.fork_failed, worker, str(error))
+            if isinstance(error, OSError) and is_overloaded(error):
+                self._later(_RETRY, self._fork, worker, link)
+            else:
+                self._loop.call_soon(self.fork_failed, worker, str(error))
             return
         link.handed_over()
 

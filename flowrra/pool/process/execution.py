@@ -40,7 +40,7 @@ from flowrra.pool.process.work import Arguments, UnfitError, Work, naming
 from flowrra.pool.transport.messages import Progressed, Report
 from flowrra.pool.transport.page import DONE, ENTRIES, FLUSHED, FULL, LARGE, SKIPS, VERSION, Ending, Page
 from flowrra.pool.transport.segments import Segment
-from flowrra.pool.transport.wire import send, send_with
+from flowrra.pool.transport.wire import send, send_in_the_end
 from flowrra.running import RunContext, ThinnedReport, become
 
 WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
@@ -346,7 +346,7 @@ class Execution:
         if fd is None:
             send(self._answers, report)
         else:
-            send_with(self._answers, report, [fd])
+            send_in_the_end(self._answers, report, [fd])
         self._first, self._end, self._over = index, ENTRIES, over
         page.words[FLUSHED] = self._serial << 32 | index
         self._flush_at = time.monotonic() + FLUSH_EVERY
