@@ -45,16 +45,17 @@ class FunctionEncoder:
 
     def encode(self, task: str, function: Callable[..., Any], *, readonly: bool = False) -> FunctionRef:
         """Raises ``NotEncodable`` or ``HandleNotAllowed``."""
+        keepable = isinstance(function, types.FunctionType) or getattr(type(function), "__flowrra_task__", False)
+        if keepable:
+            with self._lock:
+                known = self._known.get(function)
+            if known is not None and known[0].hold():
+                return known[1]
         captures = read_captures(function)
-        if not captures.immutable or not isinstance(function, types.FunctionType):
-            return encode_function(task, function, self._depot, reusable=captures.immutable, readonly=readonly)
-        with self._lock:
-            known = self._known.get(function)
-        if known is not None and known[0].same_as(captures):
-            return known[1]
-        ref = encode_function(task, function, self._depot, reusable=True)
-        with self._lock:
-            self._known[function] = (captures, ref)
+        ref = encode_function(task, function, self._depot, reusable=captures.immutable, readonly=readonly)
+        if keepable and captures.immutable:  # then there is nothing that readonly would change
+            with self._lock:
+                self._known[function] = (captures, ref)
         return ref
 
     def forget(self) -> None:

@@ -12,7 +12,7 @@ from flowrra.failures import safe_str
 from flowrra.pool.data import memory
 from flowrra.pool.data.depot import Depot
 from flowrra.pool.data.slab import NoRoomError
-from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build, plain_pickle
+from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Payload, build, plain_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
 
 if TYPE_CHECKING:
@@ -108,6 +108,12 @@ def encode_arguments(
 ) -> Payload:
     """Snapshot the arguments of one call. Raises ``NotEncodable`` or ``HandleNotAllowed``."""
     try:
+        kinds = set(map(type, args))
+        if not kwargs and len(args) <= _LOOK_AT_MOST and kinds <= _ATOMS and bytes not in kinds:
+            # What most calls of small tasks are.
+            head = pickle.dumps((args, {}), protocol=5)
+            if len(head) <= INLINE:
+                return Payload(BUILTIN, head)
         kind = kind_of((args, kwargs))
         if any(type(value) is bytes and len(value) >= _UNCOPIED for value in (*args, *kwargs.values())):
             known: dict[int, Any] = {}
