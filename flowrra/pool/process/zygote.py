@@ -117,7 +117,7 @@ class Zygote:
         if self._measure_at is not None and time.monotonic() >= self._measure_at:
             self._measure_at = time.monotonic() + _MEASURE_EVERY
             for child in set(self._children.values()):
-                child.memory.measure(child.output.run)
+                child.memory.measure(child.output.run, child.output.measured)
         if self._sweeping:
             self._sweeping = end_orphans(self._pids)
         if self._preloads and idle and self._forward_at is None:
