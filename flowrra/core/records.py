@@ -63,6 +63,8 @@ class Outcome(NamedTuple):
     """The attempt could not be stopped and still occupies its slot."""
     trace: TracebackType | None = None
     """The exception's own traceback; raising it for one waiter after the other would pile up their frames."""
+    memory_peak: int = 0
+    """Bytes of private memory that its process was seen to use at most; 0: nobody looked."""
 
 
 class Submission(NamedTuple):

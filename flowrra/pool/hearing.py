@@ -161,9 +161,9 @@ class Hearing:
         if not group.kind.together or index in group.skipped or not entry:
             return False
         ending = Ending(*entry)
-        if ending.outcome != OutcomeKind.RETURNED.value or ending.stopped or ending.wrote or ending.table:
+        if ending.outcome != OutcomeKind.RETURNED.value or not outcomes.is_quick(ending):
             return False
-        if not outcomes.is_quick(ending):
+        if ending.stopped or ending.wrote or ending.table or ending.peak:
             return False
         entries[at] = load(ending.head, [])
         return True

@@ -132,7 +132,8 @@ class Ledger:
         return Due(number, entry.span.attempt(position), entry.span.part(position, 1))
 
     def tell(self, due: Due, outcome: Outcome) -> None:
-        if due.span is not None and outcome.kind is OutcomeKind.RETURNED and due.start is not None:
+        alone = outcome.kind is not OutcomeKind.RETURNED or outcome.memory_peak
+        if due.span is not None and due.start is not None and not alone:
             end = due.start if due.end is None else due.end
             self._sink.span_values(due.span, due.span.first, [outcome.value], [due.start], end, due.worker)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowrra import log
@@ -23,12 +23,10 @@ from flowrra.pool.ledger import Ledger, rank_of
 from flowrra.pool.link import Link
 from flowrra.pool.prefetch import FLUSH_EVERY
 from flowrra.pool.roster import GRACE, Roster
+from flowrra.pool.timers import Timers
 from flowrra.pool.upkeep import Upkeep
 from flowrra.pool.worker_state import Role
-from flowrra.pool.workforce import Preparation, Workforce
-
-_RETRY = 0.2
-"""Seconds until a run is passed to a worker again, after this process had no descriptor left to do so."""
+from flowrra.pool.workforce import RETRY, Preparation, Workforce
 
 _DISMISSAL = 2.0
 """Seconds for a worker to end by itself, exit handlers included."""
@@ -47,8 +45,17 @@ class Supervisor:
         self._ledger = Ledger(sink)
         self._kinds = Kinds()
         self._endings = Endings(self._ledger.tell, Decoder(self._loop, name))
+        self._timers = Timers(self._loop)
         self._workforce = Workforce(
-            self._loop, sink, self._roster, depot, self._endings, preparation, self._carry_out, self._on_answers
+            self._loop,
+            sink,
+            self._roster,
+            depot,
+            self._endings,
+            self._timers,
+            preparation,
+            self._carry_out,
+            self._on_answers,
         )
         self._links = self._workforce.links
         self._hearing = self._workforce.hearing = Hearing(
@@ -72,7 +79,6 @@ class Supervisor:
         self._closed = False
         self._starved = False
         """The latest attempt to pass a run to a worker has failed for want of descriptors or memory."""
-        self._timers: set[asyncio.TimerHandle] = set()
 
     # What the executor asks for.
 
@@ -171,8 +177,7 @@ class Supervisor:
         self._upkeep.close()
         if self._looking is not None:
             self._looking.cancel()
-        for timer in self._timers:
-            timer.cancel()
+        self._timers.close()
         self._endings.forget()
         await self._workforce.close()
         self._ledger.clear()
@@ -210,7 +215,7 @@ class Supervisor:
                 self._look_soon()
             case order.Interrupt(worker, rank, number):
                 self._links[worker].interrupt(number)
-                self._later(GRACE, self._grace_over, worker, rank, number)
+                self._timers.later(GRACE, self._grace_over, worker, rank, number)
             case order.Kill(worker):
                 if worker in self._links:  # see _give
                     self._links[worker].kill()
@@ -231,7 +236,7 @@ class Supervisor:
             for sock in link.writers():
                 self._loop.remove_writer(sock)
             link.dismiss()
-            self._later(_DISMISSAL, self._dismissal_over, worker)
+            self._timers.later(_DISMISSAL, self._dismissal_over, worker)
 
     def _dismissal_over(self, worker: int) -> None:
         link = self._links.get(worker)
@@ -268,7 +273,7 @@ class Supervisor:
             self._starved = True
             log.pool.warning("runs cannot be passed to the workers for now (%s); this is tried again", error.strerror)
         self._queues.refused(worker, group)
-        self._later(_RETRY, self._try_again, worker)
+        self._timers.later(RETRY, self._try_again, worker)
 
     def _try_again(self, worker: int) -> None:
         self._queues.unblocked(worker)
@@ -289,14 +294,6 @@ class Supervisor:
             self._hearing.hear(link)
             self._hearing.show(link)
             self._carry_out(self._roster.grace_over(worker, rank, number))
-
-    def _later(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
-        def run() -> None:
-            self._timers.discard(timer)
-            call(*args)
-
-        timer = self._loop.call_later(seconds, run)
-        self._timers.add(timer)
 
     # What the upkeep asks for.
 

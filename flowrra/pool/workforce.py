@@ -17,8 +17,13 @@ from flowrra.pool.endings import Endings
 from flowrra.pool.hearing import Hearing
 from flowrra.pool.link import Link
 from flowrra.pool.roster import Roster
+from flowrra.pool.timers import Timers
 from flowrra.pool.transport import messages as said
+from flowrra.pool.transport.wire import is_overloaded
 from flowrra.pool.zygotes import Zygotes
+
+RETRY = 0.2
+"""Seconds until this process tries again what it had no descriptor or memory left for."""
 
 
 class Preparation(NamedTuple):
@@ -41,11 +46,13 @@ class Workforce:
         roster: Roster,
         depot: Depot,
         endings: Endings,
+        timers: Timers,
         preparation: Preparation,
         carry_out: Callable[[Sequence[order.Order]], None],
         on_answers: Callable[[Link], None],
     ) -> None:
         self._loop, self._sink, self._roster, self._depot, self._endings = loop, sink, roster, depot, endings
+        self._timers = timers
         self._preparation, self._carry_out, self._on_answers = preparation, carry_out, on_answers
         self.links: dict[int, Link] = {}
         self.exits: dict[int, tuple[int, said.Ended]] = {}
@@ -79,9 +86,19 @@ class Workforce:
         try:
             link = self.links[worker] = Link(worker, self._depot)
             link.set_up(self._preparation.nice, self._preparation.initializer)
+        except OSError as error:  # too many open files
+            self._loop.call_soon(self.fork_failed, worker, str(error))
+        else:
+            self._fork(worker, link)
+
+    def _fork(self, worker: int, link: Link) -> None:
+        try:
             self.zygotes.fork(worker, link.ends())
         except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
-            self._loop.call_soon(self.fork_failed, worker, str(error))
+            if isinstance(error, OSError) and is_overloaded(error):
+                self._timers.later(RETRY, self._fork, worker, link)
+            else:
+                self._loop.call_soon(self.fork_failed, worker, str(error))
             return
         link.handed_over()
 

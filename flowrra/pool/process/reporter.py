@@ -12,7 +12,7 @@ from flowrra.pool.prefetch import FLUSH_EVERY
 from flowrra.pool.transport.messages import Message, Report
 from flowrra.pool.transport.page import DONE, ENTRIES, FLUSHED, FULL, VERSION, Page
 from flowrra.pool.transport.segments import Segment
-from flowrra.pool.transport.wire import send, send_with
+from flowrra.pool.transport.wire import send, send_in_the_end
 
 WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
 
@@ -77,7 +77,7 @@ class Reporter:
         else:
             fd = segment.descriptor()
             try:
-                send_with(self._answers, report, [fd])
+                send_in_the_end(self._answers, report, [fd])
             finally:
                 os.close(fd)
         self._first, self.end, self.over = index, ENTRIES, over

@@ -38,7 +38,7 @@ from flowrra.pool.transport.messages import (
     Ready,
     Watch,
 )
-from flowrra.pool.transport.wire import Receiver, send, send_with
+from flowrra.pool.transport.wire import Receiver, is_overloaded, send, send_with
 
 _FORWARD_EVERY = 0.1
 _IDLE = 0.05
@@ -117,7 +117,7 @@ class Zygote:
         if self._measure_at is not None and time.monotonic() >= self._measure_at:
             self._measure_at = time.monotonic() + _MEASURE_EVERY
             for child in set(self._children.values()):
-                child.memory.measure(child.output.run)
+                child.memory.measure(child.output.run, child.output.measured)
         if self._sweeping:
             self._sweeping = end_orphans(self._pids)
         if self._preloads and idle and self._forward_at is None:
@@ -160,6 +160,10 @@ class Zygote:
             return
         except (BrokenPipeError, ConnectionResetError):
             self._quit()
+        except OSError as error:
+            if not is_overloaded(error):
+                raise
+            self._forward_at = self._forward_at or time.monotonic() + _FORWARD_EVERY
         self._poll.modify(self._control, select.POLLIN)
 
     # Workers, from fork to burial.

@@ -55,6 +55,8 @@ class Ending(NamedTuple):
     kind: int
     head: bytes
     table: Table
+    peak: int = 0
+    """Bytes of private memory that it was seen to use at most; 0: it was not measured."""
 
 
 class Page:
