@@ -8,10 +8,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import xxhash
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.data import memory
 from flowrra.pool.data.budget import (
     SlabFacts,

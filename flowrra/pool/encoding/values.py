@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from flowrra.errors import FlowrraError, HandleNotAllowed, NotEncodable
 from flowrra.failures import safe_str
-from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build, plain_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     import pickle
     from collections.abc import Callable
 
+    from flowrra.pool.data.depot import Depot
     from flowrra.pool.encoding.culprit import Culprit
 
 _LOOK_AT_MOST = 200
