@@ -7,9 +7,10 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowrra import log
+from flowrra.core.tuples import NamedTuple
 from flowrra.errors import WorkerStartFailed
 from flowrra.interfaces import Attempt, AttemptSink, Span
 from flowrra.pool import orders as order
@@ -22,6 +23,7 @@ from flowrra.pool.endings import Endings
 from flowrra.pool.groups import Group, Rank, Ticket
 from flowrra.pool.hearing import Hearing
 from flowrra.pool.kinds import Kinds, size_of
+from flowrra.pool.launch import Launch
 from flowrra.pool.ledger import Ledger, rank_of
 from flowrra.pool.link import Link
 from flowrra.pool.prefetch import FLUSH_EVERY
@@ -49,16 +51,24 @@ class Preparation(NamedTuple):
 
 
 class Supervisor:
-    """One life of a pool, from ``open`` to ``close``."""
+    """One life of a pool, from ``open`` to ``close``; *launched* is a zygote that was started for it, if one was."""
 
-    def __init__(self, slots: int, name: str, sink: AttemptSink, depot: Depot, preparation: Preparation) -> None:
+    def __init__(
+        self,
+        slots: int,
+        name: str,
+        sink: AttemptSink,
+        depot: Depot,
+        preparation: Preparation,
+        launched: Launch | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._sink = sink
         self._roster = Roster(slots)
         self._depot = depot
         self._links: dict[int, Link] = {}
-        self._zygotes = Zygotes(self._loop, self)
+        self._zygotes = Zygotes(self._loop, self, launched)
         self._ledger = Ledger(sink)
         self._kinds = Kinds()
         self._endings = Endings(self._ledger.tell, Decoder(self._loop, name))
@@ -94,15 +104,15 @@ class Supervisor:
         return self._roster.room()
 
     def begin(self, attempt: Attempt) -> None:
-        self._open()
         call: EncodedCall = attempt.encoded
+        self._open(call)
         kind = self._kinds.single(attempt.task_name, call)
         number = self._ledger.add(attempt)
         self._begin(Ticket(rank_of(attempt), number, kind, 1, size_of(call), kind.pace.seconds))
 
     def begin_span(self, span: Span) -> None:
-        self._open()
         calls: EncodedMap = span.encoded  # type: ignore[assignment]  # what encode_map made of it
+        self._open(calls.common)
         number = self._ledger.add_span(span)
         columns = self._kinds.stretch(calls.common, span, number)
         for part in calls.rows.stretches(span.first, span.length):
@@ -117,9 +127,10 @@ class Supervisor:
                 place = (rank[0], rank[1] + offset)
                 self._begin(Ticket(place, at + offset, kind, 1, size_of(call), kind.pace.seconds))
 
-    def _open(self) -> None:
+    def _open(self, first: EncodedCall) -> None:
         if not self._opened:
             self._opened = True
+            self._zygotes.expect(first.function.modules)
             self._carry_out(self._roster.open())
         self._upkeep.runs_came()
 

@@ -7,7 +7,6 @@ apart (see :class:`Notes`); after any other run everything is looked at.
 
 from __future__ import annotations
 
-import logging
 import marshal
 import os
 import socket
@@ -31,6 +30,7 @@ from flowrra.pool.encoding.received_classes import received_classes
 from flowrra.pool.encoding.surroundings import settle
 from flowrra.pool.encoding.values import encode_value, refusal
 from flowrra.pool.prefetch import FLUSH_EVERY
+from flowrra.pool.preloading import WORTH_PRELOADING
 from flowrra.pool.process.draws import draws
 from flowrra.pool.process.notes import Notes
 from flowrra.pool.process.output import OutputEnd
@@ -43,7 +43,6 @@ from flowrra.pool.transport.segments import Segment
 from flowrra.pool.transport.wire import send, send_with
 from flowrra.running import RunContext, ThinnedReport, become
 
-WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
 GIVE_BACK_AFTER = 0.025
 """Seconds after which the rest of a group, which was to take a sixth of that, is left to others."""
 _SHORT = 50e-6
@@ -176,8 +175,9 @@ class Execution:
         area, words, starts, skipped = page.map, page.words, page.starts, page.skipped
         now_is, dumps = time.monotonic, marshal.dumps
         stdout, stderr, path, filters = sys.stdout, sys.stderr, sys.path[:], warnings.filters[:]
-        root = logging.getLogger()
-        level = root.level
+        modules, logging = sys.modules, sys.modules.get("logging")
+        root = logging.getLogger() if logging is not None else None
+        level = root.level if root is not None else 0
         done, end, enough = words[DONE], self._end, min(self._flush_at, self._give_back_at)
         began = now_is()
         notes.fresh = self._leaving
@@ -197,7 +197,7 @@ class Execution:
                     or sys.stderr is not stderr
                     or sys.path != path
                     or warnings.filters != filters
-                    or root.level != level
+                    or (root.level != level if root is not None else "logging" in modules)
                     or now >= enough
                     or end >= FULL
                 ):
