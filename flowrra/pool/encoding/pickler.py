@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import cloudpickle
 
+from flowrra.pool.encoding import rebuilding
 from flowrra.pool.encoding.by_value import (
     CachedFunction,
     reduce_builtin_type,
@@ -30,6 +31,8 @@ from flowrra.pool.encoding.readonly import reduce_readonly
 from flowrra.pool.encoding.received_classes import received_classes
 from flowrra.pool.encoding.staying import refuse_what_stays
 
+_REBUILDING = rebuilding.__name__
+
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """cloudpickle, with the additions of this module.
@@ -37,8 +40,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
     ``files`` are those of the functions it met, ``modules`` the roots of the modules that it refers to.
     """
 
+    # One dictionary before that of copyreg, as cloudpickle has it: each further one is asked for most objects.
     dispatch_table: ClassVar[ChainMap[Any, Any]] = ChainMap(
-        {types.CellType: reduce_cell, types.ModuleType: reduce_module}, cloudpickle.Pickler.dispatch_table
+        {**cloudpickle.Pickler.dispatch_table.maps[0], types.CellType: reduce_cell, types.ModuleType: reduce_module},
+        *cloudpickle.Pickler.dispatch_table.maps[1:],
     )
 
     def __init__(self, file: io.BytesIO, keep_in_band: Callable[[pickle.PickleBuffer], bool] | None = None) -> None:
@@ -48,6 +53,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, types.FunctionType):
+            if value.__module__ == _REBUILDING:
+                return NotImplemented  # by its name
             self.files[value.__code__.co_filename] = None
             self._note_module(value.__module__)
         elif isinstance(value, types.CodeType):
