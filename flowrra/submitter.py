@@ -6,10 +6,11 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowrra.batch import Batch
 from flowrra.core.records import RetryPolicy, Submission, quick
+from flowrra.core.tuples import NamedTuple
 from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run

@@ -13,11 +13,11 @@ Events for a run that is already over are ordinary: a late answer of a stopped a
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
 
 from flowrra.core.records import ErrorInfo, Outcome, RunRecord, quick
 from flowrra.core.retry import next_delay
 from flowrra.core.statuses import TERMINAL, OutcomeKind, Status, StopReason
+from flowrra.core.tuples import NamedTuple
 from flowrra.errors import AppStopped, DeadlineExceeded, InvalidTransition, TaskCancelled, TaskTimeout
 
 

@@ -7,9 +7,9 @@ each status change of each run: it is the cheapest immutable object there is.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import NamedTuple
 
 from flowrra.core.statuses import TERMINAL, OutcomeKind, Status, StopReason
+from flowrra.core.tuples import NamedTuple
 
 quick = tuple.__new__
 """Makes a named tuple of all its fields, ``quick(Moment, (mono, wall))``, in half the time that its class takes.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
+from flowrra.core.tuples import NamedTuple
 from flowrra.interfaces import Attempt, AttemptSink, Span, SpanSink
 from flowrra.pool.groups import Rank, Ticket
 

@@ -19,6 +19,7 @@ from flowrra.pool.endings import Endings
 from flowrra.pool.groups import Group, Rank, Ticket
 from flowrra.pool.hearing import Hearing
 from flowrra.pool.kinds import Kinds, size_of
+from flowrra.pool.launch import Launch
 from flowrra.pool.ledger import Ledger, rank_of
 from flowrra.pool.link import Link
 from flowrra.pool.prefetch import FLUSH_EVERY
@@ -33,9 +34,17 @@ _DISMISSAL = 2.0
 
 
 class Supervisor:
-    """One life of a pool, from ``open`` to ``close``."""
+    """One life of a pool, from ``open`` to ``close``; *launched* is a zygote that was started for it, if one was."""
 
-    def __init__(self, slots: int, name: str, sink: AttemptSink, depot: Depot, preparation: Preparation) -> None:
+    def __init__(
+        self,
+        slots: int,
+        name: str,
+        sink: AttemptSink,
+        depot: Depot,
+        preparation: Preparation,
+        launched: Launch | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._sink = sink
@@ -56,6 +65,7 @@ class Supervisor:
             preparation,
             self._carry_out,
             self._on_answers,
+            launched,
         )
         self._links = self._workforce.links
         self._hearing = self._workforce.hearing = Hearing(
@@ -86,15 +96,15 @@ class Supervisor:
         return self._queues.room()
 
     def begin(self, attempt: Attempt) -> None:
-        self._open()
         call: EncodedCall = attempt.encoded
+        self._open(call)
         kind = self._kinds.single(attempt.task_name, call)
         number = self._ledger.add(attempt)
         self._begin(Ticket(rank_of(attempt), number, kind, 1, size_of(call), kind.pace.seconds))
 
     def begin_span(self, span: Span) -> None:
-        self._open()
         calls: EncodedMap = span.encoded  # type: ignore[assignment]  # what encode_map made of it
+        self._open(calls.common)
         number = self._ledger.add_span(span)
         columns = self._kinds.stretch(calls.common, span, number)
         for part in calls.rows.stretches(span.first, span.length):
@@ -109,9 +119,10 @@ class Supervisor:
                 place = (rank[0], rank[1] + offset)
                 self._begin(Ticket(place, at + offset, kind, 1, size_of(call), kind.pace.seconds))
 
-    def _open(self) -> None:
+    def _open(self, first: EncodedCall) -> None:
         if not self._opened:
             self._opened = True
+            self._workforce.zygotes.expect(first.function.modules)
             self._carry_out(self._roster.staff.open())
         if not self._upkeep.watching or not self._depot.is_empty():
             self._upkeep.runs_came()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from flowrra import log
+from flowrra.core.tuples import NamedTuple
 from flowrra.errors import WorkerStartFailed
 from flowrra.interfaces import AttemptSink
 from flowrra.pool import orders as order
@@ -15,6 +15,7 @@ from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.functions import FunctionRef
 from flowrra.pool.endings import Endings
 from flowrra.pool.hearing import Hearing
+from flowrra.pool.launch import Launch
 from flowrra.pool.link import Link
 from flowrra.pool.roster import Roster
 from flowrra.pool.timers import Timers
@@ -50,6 +51,7 @@ class Workforce:
         preparation: Preparation,
         carry_out: Callable[[Sequence[order.Order]], None],
         on_answers: Callable[[Link], None],
+        launched: Launch | None,
     ) -> None:
         self._loop, self._sink, self._roster, self._depot, self._endings = loop, sink, roster, depot, endings
         self._timers = timers
@@ -58,7 +60,7 @@ class Workforce:
         self.exits: dict[int, tuple[int, said.Ended]] = {}
         """(pid, how it ended) of those whose account is being settled."""
         self.why_no_start = ""
-        self.zygotes = Zygotes(loop, self)
+        self.zygotes = Zygotes(loop, self, launched)
         self.hearing: Hearing
         """Set before the first worker is started; it tells the zygotes which modules are worth loading."""
         self._measuring = False

@@ -9,7 +9,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping, MutableMapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from flowrra.core.tuples import NamedTuple
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from flowrra.errors import FlowrraError, HandleNotAllowed, NoRoomForData, NotEncodable
 from flowrra.failures import safe_str
-from flowrra.pool.data import memory
-from flowrra.pool.data.depot import Depot
-from flowrra.pool.data.slab import NoRoomError
 from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Payload, build, plain_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flowrra.pool.data.depot import Depot
     from flowrra.pool.encoding.culprit import Culprit
 
 _LOOK_AT_MOST = 200
@@ -128,10 +126,12 @@ def encode_arguments(
 
 def refusal(task: str, error: BaseException, parts: Mapping[str, Any]) -> FlowrraError:
     """The error that names what could not be kept or pickled. *parts* are the places to look in, by their paths."""
-    if isinstance(error, NoRoomError):
-        return NoRoomForData(task, error.need, error.strerror or str(error), error.place, memory.free_bytes())
+    from flowrra.pool.data import memory
+    from flowrra.pool.data.slab import NoRoomError
     from flowrra.pool.encoding.culprit import find_culprit
 
+    if isinstance(error, NoRoomError):
+        return NoRoomForData(task, error.need, error.strerror or str(error), error.place, memory.free_bytes())
     for path, value in parts.items():
         culprit = find_culprit(value, path, cloud_pickle)
         if culprit is not None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowrra.core.seeds import Source
+from flowrra.core.tuples import NamedTuple
 from flowrra.errors import InitializerFailed
 from flowrra.failures import safe_str
 from flowrra.pool.encoding.received_classes import received_classes

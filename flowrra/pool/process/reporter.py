@@ -9,12 +9,11 @@ import sys
 import time
 
 from flowrra.pool.prefetch import FLUSH_EVERY
+from flowrra.pool.preloading import WORTH_PRELOADING
 from flowrra.pool.transport.messages import Message, Report
 from flowrra.pool.transport.page import DONE, ENTRIES, FLUSHED, FULL, VERSION, Page
 from flowrra.pool.transport.segments import Segment
 from flowrra.pool.transport.wire import send, send_in_the_end
-
-WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
 
 
 class Reporter:

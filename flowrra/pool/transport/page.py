@@ -20,8 +20,9 @@ import array
 import marshal
 import mmap
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.native import map_shared
 from flowrra.pool.prefetch import MOST_IN_GROUP
 from flowrra.pool.transport.messages import Table

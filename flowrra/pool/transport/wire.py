@@ -9,8 +9,9 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.transport.messages import PACKET, Message, pack, unpack
 from flowrra.pool.transport.segments import Segment
 
