@@ -68,9 +68,9 @@ class CpuExecutor:
 
     def _preparation(self) -> Preparation:
         if self._initializer is None:
-            return Preparation(self._idle, self._nice)
+            return Preparation(self._idle, available_cores(), self._nice)
         ref = encode_function("initializer", self._initializer, self._depot, reusable=True)
-        return Preparation(self._idle, self._nice, ref)
+        return Preparation(self._idle, available_cores(), self._nice, ref)
 
     def room(self) -> int:
         return self._running.room()

@@ -26,6 +26,7 @@ from flowrra.pool.ledger import Ledger, rank_of
 from flowrra.pool.link import Link
 from flowrra.pool.prefetch import FLUSH_EVERY
 from flowrra.pool.roster import GRACE, Roster
+from flowrra.pool.shares import Shares
 from flowrra.pool.transport import messages as said
 from flowrra.pool.upkeep import Upkeep
 from flowrra.pool.worker_state import Role
@@ -43,6 +44,8 @@ class Preparation(NamedTuple):
 
     idle: float
     """Seconds without a run after which they end."""
+    cores: int
+    """That they share."""
     nice: int = 0
     initializer: FunctionRef | None = None
     """Called in each before its first run."""
@@ -76,6 +79,7 @@ class Supervisor:
         self._why_no_start = ""
         self._exits: dict[int, tuple[int, said.Ended]] = {}
         self._preparation = preparation
+        self._shares = Shares(preparation.cores)
         self._upkeep = Upkeep(self._loop, self, preparation.idle, depot)
         self._todo: deque[order.Order] = deque()
         self._carrying = False
@@ -140,6 +144,10 @@ class Supervisor:
         self._assigning = False
         if not self._closed:
             self._carry_out(self._roster.balance())
+            self._share_out()
+
+    def _share_out(self) -> None:
+        self._shares.share_out(self._roster.busy(), (link.page for link in self._links.values()))
 
     def stop(self, attempt: Attempt) -> None:
         found = self._ledger.find(attempt)
@@ -252,6 +260,7 @@ class Supervisor:
         if link is None:  # its sockets could not be made; fork_failed is on the way
             self._roster.refused(worker, group)
             return
+        self._share_out()
         try:
             full = link.give(group, self._ledger)
         except (BrokenPipeError, ConnectionResetError):  # the report of its end is on the way
@@ -369,7 +378,8 @@ class Supervisor:
     def _start_worker(self, worker: int) -> None:
         try:
             link = self._links[worker] = Link(worker, self._depot)
-            link.set_up(self._preparation.nice, self._preparation.initializer)
+            self._shares.tell(link.page)
+            link.set_up(self._preparation.nice, self._preparation.cores, self._preparation.initializer)
             self._zygotes.fork(worker, link.ends())
         except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
             self._loop.call_soon(self.fork_failed, worker, str(error))

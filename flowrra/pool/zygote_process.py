@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flowrra.errors import WorkerStartFailed
 from flowrra.pool.encoding.surroundings import with_defaults
+from flowrra.pool.thread_variables import single_threaded
 from flowrra.pool.transport.messages import Message, Quit
 from flowrra.pool.transport.wire import Received, Receiver, send, send_with
 
@@ -138,6 +139,6 @@ def _popen(control: int, stderr: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=stderr,
         pass_fds=(control,),
-        env=with_defaults(os.environ),
+        env=single_threaded(with_defaults(os.environ)),
         start_new_session=True,
     )

@@ -24,6 +24,7 @@ from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import NotEncodable, TaskCancelled, WorkerLost, WorkerStartFailed
 from flowrra.interfaces import Attempt
 from flowrra.pool import zygote_process
+from flowrra.running import progress
 from tests.faults.pool_driver import PATIENCE, Pool, pool
 from tests.faults.victims import (
     answer_for_another,
@@ -195,12 +196,14 @@ async def test_a_running_task_is_stopped_and_its_finally_blocks_run(tmp_path: Pa
 async def test_a_task_that_resists_is_killed_after_the_grace() -> None:
     def resist() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM, signal.SIGINT})
+        progress.update(1)
         while True:
             time.sleep(60)
 
     def swallow() -> None:
         while True:
             try:
+                progress.update(1)
                 time.sleep(60)
             except BaseException:  # noqa: BLE001 - what is tested
                 continue
@@ -208,8 +211,9 @@ async def test_a_task_that_resists_is_killed_after_the_grace() -> None:
     async with pool(2) as cpu:
         for function in (resist, swallow):
             attempt = cpu.submit(function)
-            await cpu.started(attempt)
-            await asyncio.sleep(0.05)
+            while not any(report[0] == attempt.run_id for report in cpu.sink.progress):  # it resists from now on
+                known = len(cpu.sink.progress)
+                await cpu.sink.until(lambda known=known: len(cpu.sink.progress) > known)
             begun = time.monotonic()
             cpu.stop(attempt)
             assert (await cpu.outcome(attempt)).kind is OutcomeKind.CANCELLED

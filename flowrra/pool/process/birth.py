@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans, die_with_parent
 from flowrra.pool.process.draws import draws
+from flowrra.pool.process.libraries import libraries
 from flowrra.pool.process.output import OutputEnd, Tally
 from flowrra.pool.process.worker import Worker
 from flowrra.pool.transport.page import Page
@@ -55,6 +56,7 @@ def _settle_in(zygote: int, ends: Sequence[int], pipes: tuple[int, int]) -> None
         file.write(b"%d" % _OOM_SCORE)
     faulthandler.enable(file=2, all_threads=True)
     draws.install()
+    libraries.install()
     gc.unfreeze()
     gc.enable()
 

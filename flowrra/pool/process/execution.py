@@ -36,9 +36,10 @@ from flowrra.pool.process.notes import Notes
 from flowrra.pool.process.output import OutputEnd
 from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
+from flowrra.pool.process.thread_budget import ThreadBudget
 from flowrra.pool.process.work import Arguments, UnfitError, Work, naming
 from flowrra.pool.transport.messages import Progressed, Report
-from flowrra.pool.transport.page import DONE, ENTRIES, FLUSHED, FULL, LARGE, SKIPS, VERSION, Ending, Page
+from flowrra.pool.transport.page import DONE, ENTRIES, FLUSHED, FULL, LARGE, SHARE, SKIPS, VERSION, Ending, Page
 from flowrra.pool.transport.segments import Segment
 from flowrra.pool.transport.wire import send, send_with
 from flowrra.running import RunContext, ThinnedReport, become
@@ -87,6 +88,7 @@ class Execution:
         self._report: ThinnedReport | None = None
         """Of the run at hand, if it has asked who it is."""
         self._context: RunContext | None = None
+        self.budget = ThreadBudget()
         self.initializer = b""
         """Digest of what is to be called before the first run; empty: nothing, or it has been."""
         self._imported = frozenset(name for name in WORTH_PRELOADING if name in sys.modules)
@@ -220,7 +222,8 @@ class Execution:
         """The function, the calls from *index* on, and whether the first run may spoil something for the next."""
         common = work.common
         self._state.restore()
-        settle(self._shelf.surroundings[common.surroundings])
+        number = common.surroundings
+        settle(self.budget.surroundings(number, self._shelf.surroundings[number], self._page.words[SHARE]))
         if self.initializer:
             self._initialize(common.task_name)
         with naming(common.task_name, "the function"):
@@ -236,6 +239,7 @@ class Execution:
             calls = ((args, {**constants, **kwargs}) for args, kwargs in calls)
         if not fixed:
             calls = iter([next(calls)])
+        self.budget.apply()
         # After loading: what modules draw while they are imported depends on what this worker has executed before.
         draws.begin(self._source)
         return function, calls, not fixed
@@ -267,7 +271,13 @@ class Execution:
             self._notes.fresh = True
             self._report = ThinnedReport(partial(self._send_progress, who.number))
             self._context = RunContext(
-                who.run_id, who.attempt, work.common.task_name, who.deadline, self._report, source=who.source
+                who.run_id,
+                who.attempt,
+                work.common.task_name,
+                who.deadline,
+                self._report,
+                source=who.source,
+                cores=self.budget.share,
             )
         return self._context
 

@@ -134,6 +134,7 @@ class Worker:
             self._shelf.surroundings[message.number] = load(message.head, parts)
         elif isinstance(message, Setup):
             os.nice(message.nice)
+            self._execution.budget.cores = message.cores
             self._execution.initializer = message.initializer
         elif isinstance(message, Forget):
             self._shelf.drop(message.digest)

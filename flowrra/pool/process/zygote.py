@@ -21,8 +21,9 @@ from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans
 from flowrra.pool.process.birth import become_worker
+from flowrra.pool.process.libraries import libraries
 from flowrra.pool.process.memory import MemoryUse, oom_kills
-from flowrra.pool.process.orphans import end_group, end_orphans
+from flowrra.pool.process.orphans import Orphans
 from flowrra.pool.process.output import OutputReader, Tally
 from flowrra.pool.transport.messages import (
     Boundary,
@@ -70,6 +71,7 @@ class Zygote:
         self._children: dict[int, _Child] = {}
         """By every descriptor that belongs to it: its pidfd and its two pipes."""
         self._pids: set[int] = set()
+        self._orphans = Orphans()
         self._outbox: deque[tuple[Message, tuple[int, ...]]] = deque()
         self._preloads: deque[str] = deque()
         self._forward_at: float | None = None
@@ -119,7 +121,7 @@ class Zygote:
             for child in set(self._children.values()):
                 child.memory.measure(child.output.run)
         if self._sweeping:
-            self._sweeping = end_orphans(self._pids)
+            self._sweeping = self._orphans.end(self._pids)
         if self._preloads and idle and self._forward_at is None:
             self._preload(self._preloads.popleft())
         self._flush()
@@ -210,7 +212,7 @@ class Zygote:
         """A worker has ended: read the rest of its output, end its process group, report it."""
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         # Before it is reaped: until then its number cannot belong to anyone else.
-        end_group(child.pid)
+        self._orphans.end_group(child.pid, self._pids)
         _, status = os.waitpid(child.pid, 0)
         self._pids.discard(child.pid)
         for fd in child.output.fds:
@@ -229,7 +231,7 @@ class Zygote:
                 self._poll.unregister(fd)
         os.close(child.pidfd)
         child.output.close()
-        self._sweeping = end_orphans(self._pids)
+        self._sweeping = self._orphans.end(self._pids)
 
     def _oom_killer_has_struck(self) -> bool:
         before, self._oom_kills = self._oom_kills, oom_kills()
@@ -267,15 +269,19 @@ class Zygote:
     def _preload(self, module: str) -> None:
         with suppress(Exception):  # a worker that needs it will say what is wrong with it
             importlib.import_module(module)
+            libraries.look()
         gc.freeze()
         self._say(Preloaded(module, len(os.listdir("/proc/self/task"))))
 
     def _quit(self) -> NoReturn:
         for pid in self._pids:
-            end_group(pid)
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._pids:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            self._orphans.end_group(pid, self._pids)
         self._pids.clear()
         give_up = time.monotonic() + _LAST_SWEEP
-        while end_orphans(self._pids) and time.monotonic() < give_up:
+        while self._orphans.end(self._pids) and time.monotonic() < give_up:
             time.sleep(_SWEEP_EVERY / 5)
         os._exit(0)
 

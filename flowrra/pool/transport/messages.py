@@ -187,6 +187,8 @@ class Setup(NamedTuple):
     """Comes first of all into the supplies, after the supply that ``initializer`` names, if it is not empty."""
 
     nice: int
+    cores: int
+    """That all workers share."""
     initializer: bytes
     """Digest of the supply to call before the first run."""
 
