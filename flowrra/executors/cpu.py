@@ -12,6 +12,7 @@ from flowrra.pool.cores import available_cores
 from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
 from flowrra.pool.encoding.functions import encode_function
+from flowrra.pool.sources import Sources
 from flowrra.pool.supervisor import Preparation, Supervisor
 
 IDLE = 300.0
@@ -39,6 +40,7 @@ class CpuExecutor:
         self._workers = available_cores() if workers is None else check_positive_count("cpu_workers", workers)
         self._depot = Depot()
         self._encoder = CallEncoder(self._depot)
+        self._sources = Sources()
         self._supervisor: Supervisor | None = None
 
     @property
@@ -53,10 +55,12 @@ class CpuExecutor:
 
     def encode(self, call: Call) -> EncodedCall:
         """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``."""
+        self._sources.look()
         return self._encoder.encode(call)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`; function, keywords and surroundings are read once for all rows."""
+        self._sources.look()
         return self._encoder.encode_map(call, rows)
 
     # On the engine's loop.
@@ -64,7 +68,10 @@ class CpuExecutor:
     async def start(self, sink: AttemptSink) -> None:
         """Make ready; the processes are started when the first run comes. Twice is as good as once."""
         if self._supervisor is None:
-            self._supervisor = Supervisor(self._workers, self.name, sink, self._depot, self._preparation())
+            self._sources = Sources()  # workers are counted from one again
+            self._supervisor = Supervisor(
+                self._workers, self.name, sink, self._depot, self._sources, self._preparation()
+            )
 
     def _preparation(self) -> Preparation:
         if self._initializer is None:

@@ -27,6 +27,7 @@ from flowrra.pool.link import Link
 from flowrra.pool.prefetch import FLUSH_EVERY
 from flowrra.pool.roster import GRACE, Roster
 from flowrra.pool.shares import Shares
+from flowrra.pool.sources import Sources
 from flowrra.pool.transport import messages as said
 from flowrra.pool.upkeep import Upkeep
 from flowrra.pool.worker_state import Role
@@ -54,12 +55,14 @@ class Preparation(NamedTuple):
 class Supervisor:
     """One life of a pool, from ``open`` to ``close``."""
 
-    def __init__(self, slots: int, name: str, sink: AttemptSink, depot: Depot, preparation: Preparation) -> None:
+    def __init__(
+        self, slots: int, name: str, sink: AttemptSink, depot: Depot, sources: Sources, preparation: Preparation
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._sink = sink
         self._roster = Roster(slots)
-        self._depot = depot
+        self._depot, self._sources = depot, sources
         self._links: dict[int, Link] = {}
         self._zygotes = Zygotes(self._loop, self)
         self._ledger = Ledger(sink)
@@ -75,6 +78,7 @@ class Supervisor:
             self._runs_ended,
             self._zygotes.prefer,
             depot.dropped,
+            sources,
         )
         self._why_no_start = ""
         self._exits: dict[int, tuple[int, said.Ended]] = {}
@@ -98,6 +102,8 @@ class Supervisor:
         return self._roster.room()
 
     def begin(self, attempt: Attempt) -> None:
+        if attempt.number > 1:  # its submission was long ago
+            self._sources.look()
         self._open()
         call: EncodedCall = attempt.encoded
         kind = self._kinds.single(attempt.task_name, call)
@@ -125,6 +131,8 @@ class Supervisor:
         if not self._opened:
             self._opened = True
             self._carry_out(self._roster.open())
+        if self._sources.outdated:
+            self._carry_out(self._roster.replace(self._sources.take_outdated()))
         self._upkeep.runs_came()
 
     def _begin(self, ticket: Ticket) -> None:
@@ -461,6 +469,7 @@ class Supervisor:
 
     def _release(self, link: Link) -> None:
         self._depot.ended(link.worker)
+        self._sources.forget(link.worker)
         self._loop.remove_reader(link.answers)
         for sock in link.writers():
             self._loop.remove_writer(sock)
