@@ -1,7 +1,7 @@
 """``make bench``: every workload with every contender, in rounds, each measurement in a process of its own.
 
 Prints the report as Markdown; ``--json`` writes every sample. Contenders take turns, each round beginning with another
-one, so that a slow minute of the machine meets all of them.
+one, so that a slow minute of the machine meets all of them. Interrupted (Ctrl-C, SIGTERM), it reports what it has.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -25,10 +27,10 @@ LONG = 15
 """A peer's measurement that takes longer is not repeated: the rounds are there for the close ones."""
 
 
-def run(names: list[str], chosen: list[str] | None, rounds: int, *, quick: bool, time_limit: float) -> report.Samples:
-    """Return every sample by workload and contender."""
-    samples: report.Samples = {name: {one: [] for one in contenders(name, chosen)} for name in names}
+def run(samples: report.Samples, rounds: int, *, quick: bool, time_limit: float) -> None:
+    """Fill *samples*, whose keys tell what to measure, one sample of each in every round."""
     for turn in range(rounds):
+        began = time.monotonic()
         for name, taken in samples.items():
             order = list(taken)
             first = turn % len(order) if order else 0
@@ -39,7 +41,7 @@ def run(names: list[str], chosen: list[str] | None, rounds: int, *, quick: bool,
                 taken[contender].append(sample)
                 line = report.line(WORKLOADS[name], sample)
                 print(f"round {turn + 1}: {name}, {contender}: {line}", file=sys.stderr, flush=True)
-    return samples
+        print(f"round {turn + 1} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def contenders(name: str, chosen: list[str] | None) -> list[str]:
@@ -80,7 +82,13 @@ def main() -> None:
         parser.error(f"no such contender: {', '.join(strangers)}; there are {', '.join(CONTENDERS)}")
     processes.adopt_orphans()
     rounds = asked.rounds or (1 if asked.quick else 3)
-    samples = run(asked.only, asked.contenders, rounds, quick=asked.quick, time_limit=asked.time_limit)
+    samples: report.Samples = {name: {one: [] for one in contenders(name, asked.contenders)} for name in asked.only}
+    # Both end the waiting for a sample, whose process is then ended, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        run(samples, rounds, quick=asked.quick, time_limit=asked.time_limit)
+    except KeyboardInterrupt:
+        print("interrupted; this is what was measured", file=sys.stderr)
     command = shlex.join(["python", "tests/benchmarks/run.py", *sys.argv[1:]])
     document = report.document(samples, command=command, quick=asked.quick)
     if asked.json:

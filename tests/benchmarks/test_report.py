@@ -79,6 +79,7 @@ def test_rounds_take_turns_and_repeat_neither_what_takes_long_nor_what_is_absent
 
     monkeypatch.setattr(run, "_sample", measured)
     chosen = ["flowrra", "ppe-fork", "pool", "loky"]
-    samples = run.run(["no-ops"], chosen, 3, quick=True, time_limit=1)
+    samples: report.Samples = {"no-ops": {one: [] for one in run.contenders("no-ops", chosen)}}
+    run.run(samples, 3, quick=True, time_limit=1)
     assert asked == ["flowrra", "ppe-fork", "pool", "loky", "ppe-fork", "flowrra", "flowrra", "ppe-fork"]
     assert [len(taken) for taken in samples["no-ops"].values()] == [3, 3, 1, 1]

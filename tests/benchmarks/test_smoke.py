@@ -63,3 +63,19 @@ def test_a_right_contender_of_ones_own_gets_its_line(tmp_path: Path) -> None:
     document, _ = bench(tmp_path, "--only", "no-ops", "--contenders", f"{LIARS}:Here")
     [sample] = document["samples"]["no-ops"][f"{LIARS}:Here"]
     assert sample["values"]["time"] > 0
+
+
+def test_an_interrupted_run_reports_what_it_has_measured(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    flags = ["--quick", "--rounds", "1000", "--only", "no-ops", "--contenders", "ppe-fork", "--json", str(file)]
+    with subprocess.Popen(
+        [sys.executable, run.__file__, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stderr is not None
+        assert program.stderr.readline().startswith("round 1: no-ops, ppe-fork: ")
+        program.terminate()
+        printed, said = program.communicate(timeout=40)
+    assert program.returncode == 0, said
+    assert "interrupted" in said
+    assert "ProcessPoolExecutor, fork" in printed
+    assert 1 <= len(json.loads(file.read_text())["samples"]["no-ops"]["ppe-fork"]) < 1000

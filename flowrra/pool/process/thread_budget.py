@@ -7,12 +7,14 @@ import os
 from flowrra.pool.encoding.surroundings import Surroundings
 from flowrra.pool.process.libraries import libraries
 from flowrra.pool.thread_variables import budgeted, limits
+from flowrra.pool.transport.page import SHARE, Page
 
 
 class ThreadBudget:
     """``share`` is the number of cores that the run at hand may keep busy."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: Page) -> None:
+        self._page = page
         self.share = 0
         self.cores = 1
         """Of the whole pool."""
@@ -20,8 +22,12 @@ class ThreadBudget:
         self._known: dict[int, tuple[Surroundings, dict[str, int]]] = {}
         """By share, for the latest surroundings; the share changes to and fro while few runs are under way."""
 
-    def surroundings(self, number: int, submitted: Surroundings, share: int) -> Surroundings:
-        """What is around runs with this *share*: what was *submitted*, completed by what libraries are to read."""
+    def surroundings(self, number: int, submitted: Surroundings) -> Surroundings:
+        """What is around the runs that begin now: what was *submitted*, completed by what libraries are to read.
+
+        The same object as long as neither these nor the share have changed.
+        """
+        share = self._page.words[SHARE]
         if number != self._number:
             self._number = number
             self._known.clear()

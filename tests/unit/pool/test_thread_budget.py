@@ -16,6 +16,14 @@ from flowrra.pool.thread_variables import THREAD_VARIABLES, budgeted, limits, si
 from flowrra.pool.transport.page import SHARE, Page
 
 
+def a_page() -> Page:
+    fd = Page.create()
+    try:
+        return Page(fd)
+    finally:
+        os.close(fd)
+
+
 def test_whatever_the_user_has_not_decided_is_the_share() -> None:
     added = budgeted({}, 3, 12)
     assert set(added) == set(THREAD_VARIABLES)
@@ -58,9 +66,7 @@ def test_the_process_that_forks_has_one_thread_whatever_the_user_wants() -> None
 
 @pytest.mark.parametrize(("cores", "busy", "share"), [(8, 0, 8), (8, 1, 8), (8, 3, 2), (8, 8, 1), (2, 5, 1), (1, 1, 1)])
 def test_cores_are_shared_among_those_that_work(cores: int, busy: int, share: int) -> None:
-    fd = Page.create()
-    page = Page(fd)
-    os.close(fd)
+    page = a_page()
     shares = Shares(cores)
     shares.tell(page)
     assert page.words[SHARE] == cores
@@ -69,14 +75,17 @@ def test_cores_are_shared_among_those_that_work(cores: int, busy: int, share: in
 
 
 def test_the_surroundings_are_completed_again_only_if_share_or_submission_have_changed() -> None:
-    budget = ThreadBudget()
+    page = a_page()
+    budget = ThreadBudget(page)
+    page.words[SHARE] = 2
     submitted = Surroundings(None, (), {b"MKL_NUM_THREADS": b"7", b"HOME": b"here"}, (), 30)
-    first = budget.surroundings(1, submitted, 2)
+    first = budget.surroundings(1, submitted)
     assert first.environ[b"OMP_NUM_THREADS"] == b"2"
     assert first.environ[b"MKL_NUM_THREADS"] == b"7"
-    assert budget.surroundings(1, submitted, 2) is first
-    assert budget.surroundings(1, submitted, 1).environ[b"OMP_NUM_THREADS"] == b"1"
-    assert budget.surroundings(2, submitted._replace(environ={}), 1).environ[b"MKL_NUM_THREADS"] == b"1"
+    assert budget.surroundings(1, submitted) is first
+    page.words[SHARE] = 1
+    assert budget.surroundings(1, submitted).environ[b"OMP_NUM_THREADS"] == b"1"
+    assert budget.surroundings(2, submitted._replace(environ={})).environ[b"MKL_NUM_THREADS"] == b"1"
 
 
 class StandIn:
