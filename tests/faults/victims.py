@@ -57,7 +57,7 @@ def answer_for_another(number: int) -> None:
     while type(frame.f_locals.get("self")).__name__ != "Execution":
         assert frame.f_back is not None
         frame = frame.f_back
-    answers = vars(frame.f_locals["self"])["_answers"]
+    answers = vars(vars(frame.f_locals["self"])["_reporter"])["_answers"]
     send(answers, Report(number, 0, 1, b"\0" * 16, b"N", True, ()))
     never_return()
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -190,7 +191,9 @@ def use_openmp() -> int:
 def in_a_forked_child() -> tuple[int, int]:
     """Threads in this process, and in one that it forks after having used them."""
     here = use_openmp()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested here
+        child = os.fork()
     if child == 0:
         os._exit(use_openmp())
     deadline = time.monotonic() + 5
