@@ -18,6 +18,7 @@ from flowrra.pool.launch import Launch
 if TYPE_CHECKING:
     from flowrra.pool.data.depot import Depot
     from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
+    from flowrra.pool.sources import Sources
     from flowrra.pool.supervisor import Supervisor
     from flowrra.pool.workforce import Preparation
 
@@ -28,6 +29,15 @@ _NO_WORKERS = {"workers": 0, "spare": 0, "busy": 0, "prefetched": 0, "lost": 0, 
 class _Encoding(NamedTuple):
     depot: Depot
     encoder: CallEncoder
+    sources: Sources
+
+    def encode(self, call: Call) -> EncodedCall:
+        self.sources.look()
+        return self.encoder.encode(call)
+
+    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
+        self.sources.look()
+        return self.encoder.encode_map(call, rows)
 
 
 class CpuExecutor:
@@ -74,11 +84,11 @@ class CpuExecutor:
 
     def encode(self, call: Call) -> EncodedCall:
         """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``."""
-        return self._warm().encoder.encode(call)
+        return self._warm().encode(call)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`; function, keywords and surroundings are read once for all rows."""
-        return self._warm().encoder.encode_map(call, rows)
+        return self._warm().encode_map(call, rows)
 
     def _warm(self) -> _Encoding:
         """What encodes. Before all that has to be loaded for it, the zygote is started, which comes up meanwhile."""
@@ -108,9 +118,9 @@ class CpuExecutor:
         from flowrra.pool.workforce import Preparation
 
         if self._initializer is None:
-            return Preparation(self._idle, self._nice)
+            return Preparation(self._idle, available_cores(), self._nice)
         ref = encode_function("initializer", self._initializer, depot, reusable=True)
-        return Preparation(self._idle, self._nice, ref)
+        return Preparation(self._idle, available_cores(), self._nice, ref)
 
     def room(self) -> int:
         return self._running.room()
@@ -167,6 +177,7 @@ class CpuExecutor:
         if self._encoding is not None:
             self._encoding.encoder.forget()
             self._encoding.depot.close()
+            self._encoding.sources.clear()
 
     @property
     def _running(self) -> Supervisor:
@@ -176,11 +187,11 @@ class CpuExecutor:
                 raise RuntimeError(f"the executor {self.name!r} has not been started")
             from flowrra.pool.supervisor import Supervisor
 
-            depot = self._warm().depot
+            depot, _, sources = self._warm()
             preparation = self._preparation or self._prepare(depot)
             with self._lock:
                 launched, self._launched = self._launched, None
-            self._supervisor = Supervisor(self._workers, self.name, self._sink, depot, preparation, launched)
+            self._supervisor = Supervisor(self._workers, self.name, self._sink, depot, sources, preparation, launched)
         return self._supervisor
 
 
@@ -188,6 +199,7 @@ def _load() -> _Encoding:
     # With what the engine's loop will need, which then does not stand still for it.
     from flowrra.pool.data.depot import Depot
     from flowrra.pool.encoding.calls import CallEncoder
+    from flowrra.pool.sources import Sources
 
     depot = Depot()
-    return _Encoding(depot, CallEncoder(depot))
+    return _Encoding(depot, CallEncoder(depot), Sources())

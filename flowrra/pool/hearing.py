@@ -25,6 +25,7 @@ from flowrra.pool.ledger import Due, Ledger
 from flowrra.pool.link import Link
 from flowrra.pool.orders import Order
 from flowrra.pool.roster import Roster
+from flowrra.pool.sources import Sources, Version
 from flowrra.pool.transport import messages as said
 from flowrra.pool.transport.page import FLUSHED, Ending, entries_of, instants_of
 from flowrra.pool.transport.wire import Received
@@ -48,9 +49,11 @@ class Hearing:
         ended: Callable[[], None],
         prefer: Callable[[Sequence[str]], None],
         dropped: Dropped,
+        sources: Sources,
     ) -> None:
         self._name, self._sink, self._roster, self._ledger, self._endings = name, sink, roster, ledger, endings
         self._carry_out, self._after_end, self._prefer, self._dropped = carry_out, ended, prefer, dropped
+        self._sources = sources
 
     def hear(self, link: Link) -> bool:
         """Read everything that the worker has said. False: nothing."""
@@ -79,6 +82,8 @@ class Hearing:
             self._progressed(link, message)
         elif isinstance(message, said.SlabDropped):
             self._dropped(message.slab, link.worker, clean=message.clean)
+        elif isinstance(message, said.Imported):
+            self._sources.imported(link.worker, message.path, Version(*message[1:]))
 
     def _mistrust(self, link: Link, fd: int | None) -> None:
         """Something that a task left behind speaks in the worker's name; nothing it says can be trusted."""

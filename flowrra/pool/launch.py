@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from flowrra.errors import WorkerStartFailed
 from flowrra.pool.encoding.surroundings import with_defaults
+from flowrra.pool.thread_variables import single_threaded
 
 _BOOT = (
     "import gc, sys; gc.disable(); sys.path.insert(0, sys.argv[3]); from flowrra.pool.process.zygote import main; "
@@ -64,6 +65,6 @@ def _popen(control: int, stderr: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=stderr,
         pass_fds=(control,),
-        env=with_defaults(os.environ),
+        env=single_threaded(with_defaults(os.environ)),
         start_new_session=True,
     )

@@ -24,6 +24,7 @@ from flowrra.pool.ledger import Ledger, rank_of
 from flowrra.pool.link import Link
 from flowrra.pool.prefetch import FLUSH_EVERY
 from flowrra.pool.roster import GRACE, Roster
+from flowrra.pool.sources import Sources
 from flowrra.pool.timers import Timers
 from flowrra.pool.upkeep import Upkeep
 from flowrra.pool.worker_state import Role
@@ -42,6 +43,7 @@ class Supervisor:
         name: str,
         sink: AttemptSink,
         depot: Depot,
+        sources: Sources,
         preparation: Preparation,
         launched: Launch | None = None,
     ) -> None:
@@ -50,7 +52,7 @@ class Supervisor:
         self._sink = sink
         self._roster = Roster(slots)
         self._queues = self._roster.queues
-        self._depot = depot
+        self._depot, self._sources = depot, sources
         self._ledger = Ledger(sink)
         self._kinds = Kinds()
         self._endings = Endings(self._ledger.tell, Decoder(self._loop, name))
@@ -60,6 +62,7 @@ class Supervisor:
             sink,
             self._roster,
             depot,
+            sources,
             self._endings,
             self._timers,
             preparation,
@@ -78,6 +81,7 @@ class Supervisor:
             self._runs_ended,
             self._workforce.zygotes.prefer,
             depot.dropped,
+            sources,
         )
         self._upkeep = Upkeep(self._loop, self, preparation.idle, depot)
         self._todo: deque[order.Order] = deque()
@@ -96,6 +100,8 @@ class Supervisor:
         return self._queues.room()
 
     def begin(self, attempt: Attempt) -> None:
+        if attempt.number > 1:  # its submission was long ago
+            self._sources.look()
         call: EncodedCall = attempt.encoded
         self._open(call)
         kind = self._kinds.single(attempt.task_name, call)
@@ -124,6 +130,8 @@ class Supervisor:
             self._opened = True
             self._workforce.zygotes.expect(first.function.modules)
             self._carry_out(self._roster.staff.open())
+        if self._sources.outdated:
+            self._carry_out(self._roster.replace(self._sources.take_outdated()))
         if not self._upkeep.watching or not self._depot.is_empty():
             self._upkeep.runs_came()
 
@@ -151,6 +159,7 @@ class Supervisor:
         self._assigning = False
         if not self._closed:
             self._carry_out(self._queues.balance())
+            self._workforce.share_out()
 
     def stop(self, attempt: Attempt) -> None:
         found = self._ledger.find(attempt)
@@ -259,6 +268,7 @@ class Supervisor:
         if link is None:  # its sockets could not be made; fork_failed is on the way
             self._queues.refused(worker, group)
             return
+        self._workforce.share_out()
         try:
             full = link.give(group, self._ledger)
         except (BrokenPipeError, ConnectionResetError):  # the report of its end is on the way

@@ -18,6 +18,8 @@ from flowrra.pool.hearing import Hearing
 from flowrra.pool.launch import Launch
 from flowrra.pool.link import Link
 from flowrra.pool.roster import Roster
+from flowrra.pool.shares import Shares
+from flowrra.pool.sources import Sources
 from flowrra.pool.timers import Timers
 from flowrra.pool.transport import messages as said
 from flowrra.pool.transport.wire import is_overloaded
@@ -32,6 +34,8 @@ class Preparation(NamedTuple):
 
     idle: float
     """Seconds without a run after which they end."""
+    cores: int
+    """That they share."""
     nice: int = 0
     initializer: FunctionRef | None = None
     """Called in each before its first run."""
@@ -46,6 +50,7 @@ class Workforce:
         sink: AttemptSink,
         roster: Roster,
         depot: Depot,
+        sources: Sources,
         endings: Endings,
         timers: Timers,
         preparation: Preparation,
@@ -54,7 +59,8 @@ class Workforce:
         launched: Launch | None,
     ) -> None:
         self._loop, self._sink, self._roster, self._depot, self._endings = loop, sink, roster, depot, endings
-        self._timers = timers
+        self._sources, self._timers = sources, timers
+        self._shares = Shares(preparation.cores)
         self._preparation, self._carry_out, self._on_answers = preparation, carry_out, on_answers
         self.links: dict[int, Link] = {}
         self.exits: dict[int, tuple[int, said.Ended]] = {}
@@ -68,6 +74,10 @@ class Workforce:
 
     def pids(self) -> list[int]:
         return sorted(link.pid for link in self.links.values() if link.pid)
+
+    def share_out(self) -> None:
+        """Tell each worker how many cores it may keep busy, if that has changed."""
+        self._shares.share_out(self._roster.busy(), (link.page for link in self.links.values()))
 
     def measure(self, *, on: bool) -> None:
         """Have the memory of runs measured, or not."""
@@ -87,7 +97,8 @@ class Workforce:
     def start(self, worker: int) -> None:
         try:
             link = self.links[worker] = Link(worker, self._depot)
-            link.set_up(self._preparation.nice, self._preparation.initializer)
+            self._shares.tell(link.page)
+            link.set_up(self._preparation.nice, self._preparation.cores, self._preparation.initializer)
         except OSError as error:  # too many open files
             self._loop.call_soon(self.fork_failed, worker, str(error))
         else:
@@ -179,6 +190,7 @@ class Workforce:
 
     def _release(self, link: Link) -> None:
         self._depot.ended(link.worker)
+        self._sources.forget(link.worker)
         self._loop.remove_reader(link.answers)
         for sock in link.writers():
             self._loop.remove_writer(sock)

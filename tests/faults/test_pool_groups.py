@@ -430,14 +430,20 @@ async def test_a_priority_overtakes_queued_groups(cpu: Pool, tmp_path: Path) -> 
 
     for attempt in [cpu.submit(line, "") for _ in range(20)]:
         await cpu.outcome(attempt)
-    hang = cpu.submit(act, ("sleep", 0.3))
-    await cpu.started(hang)
+    release = tmp_path / "release"
+
+    def hang() -> None:
+        while not release.exists():
+            time.sleep(0.005)
+
+    await cpu.started(cpu.submit(hang))
     low = [cpu.submit(line, f"low{n}") for n in range(200)]
     await asyncio.sleep(0.05)
     high = cpu.attempt(line, "high", priority=9)
     cpu.executor.recall((high.priority, high.seq))
     cpu.executor.begin(high)
     cpu.take_again()
+    release.touch()
     for attempt in (high, *low):
         await cpu.outcome(attempt)
     assert (tmp_path / "order").read_text().split()[0] == "high"

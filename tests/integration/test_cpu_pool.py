@@ -33,6 +33,7 @@ from flowrra.errors import (
 )
 from flowrra.executors.cpu import CpuExecutor
 from flowrra.interfaces import Call
+from flowrra.pool.cores import available_cores
 from flowrra.running import current_run, progress
 from tests.faults.pool_driver import Pool, RecordingSink, pool
 
@@ -527,13 +528,15 @@ async def test_a_run_sees_folder_path_and_environment_of_its_submission(
 
         return module_of_this_test.answer()
 
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    share = str(available_cores())  # there is one worker only
     async with pool(1) as cpu:
         here = os.getcwd()
-        assert await cpu.run(look) == (here, None, "1")
+        assert await cpu.run(look) == (here, None, share)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("FLAVOUR", "vanilla")
         monkeypatch.syspath_prepend("")
-        assert await cpu.run(look) == (str(tmp_path), "vanilla", "1")
+        assert await cpu.run(look) == (str(tmp_path), "vanilla", share)
         assert await cpu.run(use_module) == 42
         monkeypatch.setenv("OMP_NUM_THREADS", "4")
         assert await cpu.run(look) == (str(tmp_path), "vanilla", "4")

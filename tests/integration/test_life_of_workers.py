@@ -208,17 +208,6 @@ def test_a_preparation_that_makes_no_sense_is_refused(settings: dict[str, object
         Flowrra(**settings)
 
 
-def cores_that_joblib_sees() -> int:
-    import joblib
-
-    return joblib.effective_n_jobs(-1)
-
-
-async def test_joblib_inside_a_task_does_not_count_the_cores_of_other_workers() -> None:
-    async with Flowrra(cpu_workers=2) as app:
-        assert await app.task(cpu_bound=True)(cores_that_joblib_sees).submit() == 1
-
-
 def uses_numpy() -> bool:
     loaded = "numpy" in sys.modules
     import numpy as np

@@ -23,6 +23,7 @@ from flowrra.pool.process.preparing import Preparer
 from flowrra.pool.process.reporter import Reporter
 from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
+from flowrra.pool.process.thread_budget import ThreadBudget
 from flowrra.pool.process.work import UnfitError, Work
 from flowrra.pool.transport.page import DONE, LARGE, VERSION, Ending, Page
 from flowrra.running import become
@@ -56,14 +57,16 @@ class Execution:
         self._notes.watch_process()
         output.watch(self._notes)
         self._reporter = Reporter(answers, page)
-        self._current = Current(page, self._notes, self._reporter.say)
+        self._budget = ThreadBudget(page)
+        self._current = Current(page, self._notes, self._budget, self._reporter.say)
         become(self._current.context)
-        self._preparer = Preparer(shelf, state, output, self._notes, self._current.source)
+        self._preparer = Preparer(shelf, state, output, self._notes, self._budget, self._current.source)
         self._all_plain = True
         """Since it was tidied up."""
 
-    def prepare_with(self, initializer: bytes) -> None:
-        """Call the supply with that digest, unless it is empty, before the first run."""
+    def prepare_with(self, cores: int, initializer: bytes) -> None:
+        """All workers share *cores*. Call the supply with that digest, unless it is empty, before the first run."""
+        self._budget.cores = cores
         self._preparer.initializer = initializer
 
     def perform(self, work: Work) -> None:

@@ -19,6 +19,7 @@ from flowrra.pool.process.output import OutputEnd
 from flowrra.pool.process.plain import is_atom
 from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
+from flowrra.pool.process.thread_budget import ThreadBudget
 from flowrra.pool.process.work import Arguments, Work, not_decodable
 
 _LOOK_EVERY = 0.01
@@ -35,8 +36,17 @@ class Prepared(NamedTuple):
 class Preparer:
     """Of one worker. Runs draw at random from *source*."""
 
-    def __init__(self, shelf: Shelf, state: ProcessState, output: OutputEnd, notes: Notes, source: Source) -> None:
-        self._shelf, self._state, self._output, self._notes, self._source = shelf, state, output, notes, source
+    def __init__(
+        self,
+        shelf: Shelf,
+        state: ProcessState,
+        output: OutputEnd,
+        notes: Notes,
+        budget: ThreadBudget,
+        source: Source,
+    ) -> None:
+        self._shelf, self._state, self._output, self._notes = shelf, state, output, notes
+        self._budget, self._source = budget, source
         self._wanted: Surroundings | None = None
         """Those of the latest run."""
         self._settled: Surroundings | None = None
@@ -52,7 +62,8 @@ class Preparer:
         Raises ``UnfitError``, and what the user's code raises in it.
         """
         common = work.common
-        self._wanted = self._shelf.surroundings[common.surroundings]
+        submitted = self._shelf.surroundings[common.surroundings]
+        self._wanted = self._budget.surroundings(common.surroundings, submitted)
         # A thread that a run has left behind may have done something since.
         if self._settled is not self._wanted or self._notes.fresh or time.monotonic() >= self._look_at:
             self._put_right(self._wanted)
@@ -77,6 +88,7 @@ class Preparer:
         if not fixed:
             # Loaded before the draws begin, see below.
             calls = iter([next(calls)])
+        self._budget.apply()
         # After loading: what modules draw while they are imported depends on what this worker has executed before.
         draws.begin(self._source)
         return Prepared(function, calls, not fixed)

@@ -22,8 +22,9 @@ from typing import NoReturn
 from flowrra.pool.native import adopt_orphans
 from flowrra.pool.preloading import AFTER_THE_START
 from flowrra.pool.process.birth import become_worker
+from flowrra.pool.process.libraries import libraries
 from flowrra.pool.process.memory import MemoryUse, oom_kills
-from flowrra.pool.process.orphans import end_group, end_orphans
+from flowrra.pool.process.orphans import Orphans
 from flowrra.pool.process.output import OutputReader, Tally
 from flowrra.pool.transport.messages import (
     Boundary,
@@ -71,6 +72,7 @@ class Zygote:
         self._children: dict[int, _Child] = {}
         """By every descriptor that belongs to it: its pidfd and its two pipes."""
         self._pids: set[int] = set()
+        self._orphans = Orphans()
         self._outbox: deque[tuple[Message, tuple[int, ...]]] = deque()
         self._preloads = deque(AFTER_THE_START)
         self._forward_at: float | None = None
@@ -120,7 +122,7 @@ class Zygote:
             for child in set(self._children.values()):
                 child.memory.measure(child.output.run, child.output.measured)
         if self._sweeping:
-            self._sweeping = end_orphans(self._pids)
+            self._sweeping = self._orphans.end(self._pids)
         if self._preloads and idle and self._forward_at is None:
             self._preload(self._preloads.popleft())
         self._flush()
@@ -215,7 +217,7 @@ class Zygote:
         """A worker has ended: read the rest of its output, end its process group, report it."""
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         # Before it is reaped: until then its number cannot belong to anyone else.
-        end_group(child.pid)
+        self._orphans.end_group(child.pid, self._pids)
         _, status = os.waitpid(child.pid, 0)
         self._pids.discard(child.pid)
         for fd in child.output.fds:
@@ -234,7 +236,7 @@ class Zygote:
                 self._poll.unregister(fd)
         os.close(child.pidfd)
         child.output.close()
-        self._sweeping = end_orphans(self._pids)
+        self._sweeping = self._orphans.end(self._pids)
 
     def _oom_killer_has_struck(self) -> bool:
         before, self._oom_kills = self._oom_kills, oom_kills()
@@ -283,6 +285,7 @@ class Zygote:
         """Returns how many threads there are now."""
         with suppress(Exception):  # a worker that needs it will say what is wrong with it
             importlib.import_module(module)
+            libraries.look()
         gc.freeze()
         threads = len(os.listdir("/proc/self/task"))
         if module not in AFTER_THE_START:
@@ -291,10 +294,13 @@ class Zygote:
 
     def _quit(self) -> NoReturn:
         for pid in self._pids:
-            end_group(pid)
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._pids:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            self._orphans.end_group(pid, self._pids)
         self._pids.clear()
         give_up = time.monotonic() + _LAST_SWEEP
-        while end_orphans(self._pids) and time.monotonic() < give_up:
+        while self._orphans.end(self._pids) and time.monotonic() < give_up:
             time.sleep(_SWEEP_EVERY / 5)
         os._exit(0)
 

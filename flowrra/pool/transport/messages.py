@@ -194,6 +194,8 @@ class Setup(NamedTuple):
     """Comes first of all into the supplies, after the supply that ``initializer`` names, if it is not empty."""
 
     nice: int
+    cores: int
+    """That all workers share."""
     initializer: bytes
     """Digest of the supply to call before the first run."""
 
@@ -255,6 +257,16 @@ class SlabDropped(NamedTuple):
     """Nothing in the worker, nor in a process that it has started, can look into the slab any more."""
 
 
+class Imported(NamedTuple):
+    """A file of the user's own is about to be read, to be imported."""
+
+    path: str
+    modified: int
+    """Nanoseconds."""
+    size: int
+    inode: int
+
+
 class Progressed(NamedTuple):
     number: int
     done: float
@@ -266,14 +278,14 @@ Message = (
     Fork | Preload | Watch | Quit
     | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
     | RunGroup | SpanGroup | Stop | Supply | Setup | Forget | SurroundingsSupply | SlabSupply | ForgetSlab
-    | Report | Progressed | SlabDropped
+    | Report | Progressed | Imported | SlabDropped
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Fork, Preload, Watch, Quit,
     Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
     RunGroup, SpanGroup, Stop, Supply, Setup, Forget, SurroundingsSupply, SlabSupply, ForgetSlab,
-    Report, Progressed, SlabDropped,
+    Report, Progressed, Imported, SlabDropped,
 )  # fmt: skip
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
 

@@ -10,6 +10,8 @@ between any two instructions leaves a page that can be read:
 Each is (serial number of the group among those that the worker has claimed, index of a run in it). Between them lie the
 entries not sent yet, behind each other, in the form in which they will be sent.
 
+The engine writes which runs are to be left out, and how many cores the worker may keep busy.
+
 An entry is a value written with marshal: an atom (see ``encoding.maps``), a tuple of the fields of :class:`Ending`,
 or an empty tuple for a run that was skipped.
 """
@@ -29,7 +31,7 @@ from flowrra.pool.transport.messages import Table
 
 VERSION = 2
 """Of marshal: entries are written one by one and read as a list, which references between them would break."""
-FLUSHED, DONE, SKIPS = range(3)
+FLUSHED, DONE, SKIPS, SHARE = range(4)
 _INDEX = 32
 """Bits of a word for the index."""
 _HEAD = 64
