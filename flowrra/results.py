@@ -44,7 +44,7 @@ class TaskResult:
     memory_peak: int | None = None
     """Bytes: the most private memory that a worker process was seen to use in the latest attempt.
 
-    None if nobody looked: it took less than about 50 ms, has not ended, or had no process of its own.
+    None if nobody looked: it took less than 50 ms or little more, has not ended, or had no process of its own.
     """
 
     @property

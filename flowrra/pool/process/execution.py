@@ -31,6 +31,9 @@ from flowrra.running import become
 GIVE_BACK_AFTER = 0.025
 """Seconds after which the rest of a group, which was to take a sixth of that, is left to others."""
 
+_MEASURED = 0.05
+"""Seconds; of a shorter run the memory is measured by chance, if at all, and not told."""
+
 
 class StopRequested(BaseException):
     """Raised in the middle of a run that is to end; not an ``Exception``, so that only ``finally`` blocks see it."""
@@ -166,7 +169,8 @@ class Execution:
         self._shelf.mappings.settle()
         number = work.number_of(index)
         wrote = self._output.close_run(number)
-        stopped, peak = self._stopped == number, self._output.peak_of(number)
+        stopped = self._stopped == number
+        peak = self._output.peak_of(number) if now - self._page.starts[index] >= _MEASURED else 0
         segment = None
         if now - self._page.starts[index] > SHORT:
             self._all_plain = False
