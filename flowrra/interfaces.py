@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from flowrra.core.records import Outcome, RunRecord
 from flowrra.core.statuses import Status, StopReason
+from flowrra.core.tuples import NamedTuple
 from flowrra.previews import preview_arguments
 
 

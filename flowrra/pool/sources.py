@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import NamedTuple
 
 from flowrra import log
+from flowrra.core.tuples import NamedTuple
 
 _MOST_FILES = 300
 """Looked at for a submission: those that were imported last."""
@@ -66,6 +66,12 @@ class Sources:
             for holders in self._files.values():
                 holders.pop(worker, None)
             self._files = {path: holders for path, holders in self._files.items() if holders}
+
+    def clear(self) -> None:
+        """All have ended, and others will be counted from one again."""
+        with self._lock:
+            self._files.clear()
+            self.outdated.clear()
 
     def take_outdated(self) -> set[int]:
         with self._lock:

@@ -9,7 +9,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from flowrra.core.tuples import NamedTuple
 
 _WARNING = 30
 _KERNEL_BACKENDS = ("module://matplotlib_inline", "module://ipykernel")

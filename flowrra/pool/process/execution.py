@@ -140,10 +140,14 @@ class Execution:
         return index, OutcomeKind.RETURNED, payload
 
     def _execute_plain(self, work: Work, index: int) -> tuple[int, Any]:
-        function, calls, alone = self._preparer.prepare(work, index)
-        last = index if alone else work.count - 1
+        last = work.count - 1
+        function, calls, alone = self._preparer.prepare(work, index, last=index == last)
+        if self._leaving:
+            self._notes.fresh = True
+        if alone:
+            args, kwargs = next(calls)
+            return index, function(*args, **kwargs)
         enough = min(self._reporter.due_at, self._give_back_at)
-        self._notes.fresh = self._leaving
         return execute_plain(function, calls, index, last, enough, self._reporter, self._notes)
 
     def _outcome(self, work: Work, error: BaseException) -> Outcome:
@@ -162,16 +166,16 @@ class Execution:
         self._shelf.mappings.settle()
         number = work.number_of(index)
         wrote = self._output.close_run(number)
-        stopped = self._stopped == number
+        stopped, peak = self._stopped == number, self._output.peak_of(number)
         segment = None
         if now - self._page.starts[index] > SHORT:
             self._all_plain = False
-        if not isinstance(payload, bytes) or wrote or stopped:
+        if not isinstance(payload, bytes) or wrote or stopped or peak:
             self._all_plain = False
             if isinstance(payload, bytes):
                 payload = encode_value(marshal.loads(payload))
             segment = payload.segment
-            ending = Ending(kind.value, stopped, wrote, payload.kind, payload.head, payload.table)
+            ending = Ending(kind.value, stopped, wrote, payload.kind, payload.head, payload.table, peak)
             payload = marshal.dumps(tuple(ending), VERSION)
         reporter.write(index, payload, now)
         over = self._leaving or now >= self._give_back_at or index + 1 == work.count

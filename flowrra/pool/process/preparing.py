@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowrra.core.seeds import Source
+from flowrra.core.tuples import NamedTuple
 from flowrra.errors import InitializerFailed
 from flowrra.failures import safe_str
 from flowrra.pool.encoding.received_classes import received_classes
@@ -29,7 +30,7 @@ class Prepared(NamedTuple):
     function: Callable[..., Any]
     calls: Iterator[Arguments]
     alone: bool
-    """The first of them may spoil something for the next, which has to be prepared anew."""
+    """There is one: it is the last, or may spoil something for the next, which has to be prepared anew."""
 
 
 class Preparer:
@@ -55,8 +56,11 @@ class Preparer:
         self.initializer = b""
         """Digest of what is to be called before the first run; empty: nothing, or it has been."""
 
-    def prepare(self, work: Work, index: int) -> Prepared:
-        """Get ready for the runs from *index* on. Raises ``UnfitError``, and what the user's code raises in it."""
+    def prepare(self, work: Work, index: int, *, last: bool) -> Prepared:
+        """Get ready for the runs from *index* on, the *last* one or more.
+
+        Raises ``UnfitError``, and what the user's code raises in it.
+        """
         common = work.common
         submitted = self._shelf.surroundings[common.surroundings]
         self._wanted = self._budget.surroundings(common.surroundings, submitted)
@@ -72,7 +76,7 @@ class Preparer:
             raise not_decodable(common.task_name, "the function", error) from error
         received_classes.note_new()
         calls = work.arguments(index)
-        fixed = self._shelf.is_reusable(common.function) and not common.memory_limit and work.is_harmless()
+        fixed = not last and self._shelf.is_reusable(common.function) and not common.memory_limit and work.is_harmless()
         if common.constants:
             try:
                 constants = self._shelf.value(common.constants, readonly=common.readonly)
@@ -82,6 +86,7 @@ class Preparer:
             fixed = fixed and all(map(is_atom, constants.values()))
             calls = ((args, {**constants, **kwargs}) for args, kwargs in calls)
         if not fixed:
+            # Loaded before the draws begin, see below.
             calls = iter([next(calls)])
         self._budget.apply()
         # After loading: what modules draw while they are imported depends on what this worker has executed before.

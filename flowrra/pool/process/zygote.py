@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans
+from flowrra.pool.preloading import AFTER_THE_START
 from flowrra.pool.process.birth import become_worker
 from flowrra.pool.process.libraries import libraries
 from flowrra.pool.process.memory import MemoryUse, oom_kills
@@ -39,7 +40,7 @@ from flowrra.pool.transport.messages import (
     Ready,
     Watch,
 )
-from flowrra.pool.transport.wire import Receiver, send, send_with
+from flowrra.pool.transport.wire import Receiver, is_overloaded, send, send_with
 
 _FORWARD_EVERY = 0.1
 _IDLE = 0.05
@@ -73,7 +74,7 @@ class Zygote:
         self._pids: set[int] = set()
         self._orphans = Orphans()
         self._outbox: deque[tuple[Message, tuple[int, ...]]] = deque()
-        self._preloads: deque[str] = deque()
+        self._preloads = deque(AFTER_THE_START)
         self._forward_at: float | None = None
         self._sweeping = False
         self._measure_at: float | None = None
@@ -119,7 +120,7 @@ class Zygote:
         if self._measure_at is not None and time.monotonic() >= self._measure_at:
             self._measure_at = time.monotonic() + _MEASURE_EVERY
             for child in set(self._children.values()):
-                child.memory.measure(child.output.run)
+                child.memory.measure(child.output.run, child.output.measured)
         if self._sweeping:
             self._sweeping = self._orphans.end(self._pids)
         if self._preloads and idle and self._forward_at is None:
@@ -138,7 +139,7 @@ class Zygote:
         if isinstance(message, Fork):
             self._fork(message.worker, fds)
         elif isinstance(message, Preload):
-            self._preloads.extend(message.modules)
+            self._prepare(message)
         elif isinstance(message, Watch):
             self._measure_at = time.monotonic() if message.on else None
         elif isinstance(message, Quit):
@@ -162,6 +163,10 @@ class Zygote:
             return
         except (BrokenPipeError, ConnectionResetError):
             self._quit()
+        except OSError as error:
+            if not is_overloaded(error):
+                raise
+            self._forward_at = self._forward_at or time.monotonic() + _FORWARD_EVERY
         self._poll.modify(self._control, select.POLLIN)
 
     # Workers, from fork to burial.
@@ -266,12 +271,26 @@ class Zygote:
 
     # Preloading and the end.
 
-    def _preload(self, module: str) -> None:
+    def _prepare(self, order: Preload) -> None:
+        if not order.now or self._pids:
+            self._preloads.extend(order.modules)
+            return
+        if max([self._preload(module) for module in order.modules]) > 1:
+            # The workers that have been asked for must not be forked beside another thread. The zygote that follows
+            # does without the module.
+            self._flush()
+            self._quit()
+
+    def _preload(self, module: str) -> int:
+        """Returns how many threads there are now."""
         with suppress(Exception):  # a worker that needs it will say what is wrong with it
             importlib.import_module(module)
             libraries.look()
         gc.freeze()
-        self._say(Preloaded(module, len(os.listdir("/proc/self/task"))))
+        threads = len(os.listdir("/proc/self/task"))
+        if module not in AFTER_THE_START:
+            self._say(Preloaded(module, threads))
+        return threads
 
     def _quit(self) -> NoReturn:
         for pid in self._pids:
@@ -287,14 +306,12 @@ class Zygote:
 
 
 def main(control: int, engine: int) -> NoReturn:
-    """Run the zygote of the process *engine*, in the interpreter that was started for it."""
+    """Run the zygote of the process *engine*. The interpreter was started for it, and collects no garbage."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     adopt_orphans()
     sock = socket.socket(fileno=control)
     sock.settimeout(0)
     sock.set_inheritable(False)
     sys.modules["__main__"] = types.ModuleType("__main__")
-    gc.collect()
-    gc.disable()
     gc.freeze()
     Zygote(sock, engine).serve()

@@ -8,7 +8,9 @@ passed with it arrive together or not at all.
 from __future__ import annotations
 
 import marshal
-from typing import Any, NamedTuple
+from typing import Any
+
+from flowrra.core.tuples import NamedTuple
 
 PACKET = 128 * 1024
 """No message is larger, in bytes; whatever could be travels in a memory segment."""
@@ -33,6 +35,8 @@ class Preload(NamedTuple):
     """Import these modules once there is nothing else to do, so that later workers have them."""
 
     modules: tuple[str, ...]
+    now: bool
+    """Before anything else, unless there are workers to be heard meanwhile: the first of them will need them."""
 
 
 class Watch(NamedTuple):

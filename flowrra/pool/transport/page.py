@@ -22,8 +22,9 @@ import array
 import marshal
 import mmap
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.native import map_shared
 from flowrra.pool.prefetch import MOST_IN_GROUP
 from flowrra.pool.transport.messages import Table
@@ -57,6 +58,8 @@ class Ending(NamedTuple):
     kind: int
     head: bytes
     table: Table
+    peak: int = 0
+    """Bytes of private memory that it was seen to use at most; 0: it was not measured."""
 
 
 class Page:
