@@ -23,6 +23,8 @@ from flowrra.events import Dispatcher
 from flowrra.interfaces import Executor, ResultBackend
 from flowrra.loops import LoopInbox
 
+_PENDING = Status.PENDING
+
 
 class Engine:
     """One start of an app. After :meth:`stop` it is never used again; the runs it made still answer."""
@@ -152,7 +154,7 @@ class Engine:
         self._runs.active[submission.id] = run
         if self._arriving:
             self._arriving.pop(submission.id, None)
-        self.counts[Status.PENDING] += 1
+        self.counts[_PENDING] += 1
         if submission.deadline is not None:
             run.deadline_timer = self._runs.stop_at(submission.deadline, run, StopReason.DEADLINE)
         if self._runs.dispatcher.watched:

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import sys
 from functools import cache, partial
+from typing import TYPE_CHECKING, Protocol
 
 from flowrra.errors import InvalidOption
-from flowrra.pool.data.depot import Depot
-from flowrra.pool.workers import Way, WorkerEvents, Workers
+from flowrra.pool.launch import Launch
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from flowrra.pool.data.depot import Depot
+    from flowrra.pool.workers import WorkerEvents, Workers
+
+
+class Launched(Protocol):
+    """What comes up already, for a pool that is about to be."""
+
+    def bury(self) -> None:
+        """End it, and release everything."""
+
+
+class Way(Protocol):
+    """One of the ways."""
+
+    name: str
+    """Of the setting ``workers_by``."""
+    limits_memory: bool
+    """The memory of workers can be measured."""
+
+    def launch(self) -> Launched | None:
+        """Start what can be started before there is an engine's loop. On any thread; raises ``WorkerStartFailed``."""
+
+    def depot(self) -> Depot:
+        """Where large buffers of submissions go, which its workers can see."""
+
+    def workers(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents, launched: Launched | None) -> Workers: ...
 
 
 class ForkWay:
@@ -19,13 +48,19 @@ class ForkWay:
     name = "fork"
     limits_memory = True
 
+    def launch(self) -> Launch:
+        return Launch()
+
     def depot(self) -> Depot:
+        from flowrra.pool.data.depot import Depot
+
         return Depot()
 
-    def workers(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents) -> Workers:
+    def workers(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents, launched: Launched | None) -> Workers:
         from flowrra.pool.zygotes import Zygotes
 
-        return Zygotes(loop, events)
+        assert launched is None or isinstance(launched, Launch), "made above"
+        return Zygotes(loop, events, launched)
 
 
 class SpawnWay:
@@ -40,12 +75,16 @@ class SpawnWay:
         self.limits_memory = private_memory("self") > 0
         self._folders = Folders()
 
+    def launch(self) -> None:
+        """There is nothing that could come up before it is known who listens."""
+
     def depot(self) -> Depot:
+        from flowrra.pool.data.depot import Depot
         from flowrra.pool.portable.files import NamedSlab
 
         return Depot(partial(NamedSlab, folders=self._folders))
 
-    def workers(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents) -> Workers:
+    def workers(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents, launched: Launched | None) -> Workers:
         from flowrra.pool.portable.spawned import Spawned
 
         return Spawned(loop, events, self._folders)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -20,25 +19,14 @@ class Workers(Protocol):
     def prefer(self, modules: Sequence[str]) -> None:
         """Workers have needed *modules*: have later ones import them before they get a run."""
 
+    def expect(self, modules: Sequence[str]) -> None:
+        """The first run needs *modules*."""
+
     def watch(self, *, on: bool) -> None:
         """Have the memory of runs measured, or not."""
 
     async def close(self) -> None:
         """End all workers; nothing is reported any more."""
-
-
-class Way(Protocol):
-    """One of the ways."""
-
-    name: str
-    """Of the setting ``workers_by``."""
-    limits_memory: bool
-    """The memory of workers can be measured."""
-
-    def depot(self) -> Depot:
-        """Where large buffers of submissions go, which its workers can see."""
-
-    def workers(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents) -> Workers: ...
 
 
 class WorkerEvents(Protocol):

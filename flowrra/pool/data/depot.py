@@ -8,8 +8,9 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.data import memory
 from flowrra.pool.data.budget import (
     SlabFacts,

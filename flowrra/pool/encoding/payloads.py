@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import errno
 import pickle
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from flowrra.pool.data.depot import Blocks
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.transport.messages import Places, Table
 from flowrra.pool.transport.segments import Segment, map_segment
+
+if TYPE_CHECKING:
+    # A worker keeps nothing: the depot is the engine's.
+    from collections.abc import Sequence
+
+    from flowrra.pool.data.depot import Blocks
 
 INLINE = 32 * 1024
 """A pickle up to this size travels in the message itself."""
@@ -55,7 +61,7 @@ Pickle = Callable[[Any, Callable[[pickle.PickleBuffer], bool]], bytes]
 """Pickles a value; calls back for each buffer, which is left out of the pickle if the answer is False."""
 
 
-Keep = Callable[[Sequence[memoryview]], Segment | Blocks]
+Keep = Callable[["Sequence[memoryview]"], "Segment | Blocks"]
 """Snapshots large buffers: those of a result in a segment, those of what is submitted in a depot."""
 
 
@@ -77,7 +83,7 @@ def build(kind: int, value: Any, pickler: Pickle, keep: Keep = Segment) -> Paylo
     if not buffers:
         return Payload(kind, head)
     kept = keep(buffers)
-    return Payload(kind, head, blocks=kept) if isinstance(kept, Blocks) else Payload(kind, head, kept)
+    return Payload(kind, head, kept) if isinstance(kept, Segment) else Payload(kind, head, blocks=kept)
 
 
 def plain_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]) -> bytes:

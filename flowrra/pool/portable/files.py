@@ -16,6 +16,8 @@ from flowrra.pool.transport.page import SIZE, Page
 from flowrra.pool.transport.segments import Segment, layout
 
 _RUN = struct.Struct("<QQ")
+_PEAK_AT = SIZE + _RUN.size
+_WHOLE = SIZE + 2 * _RUN.size
 _BINARY = getattr(os, "O_BINARY", 0)
 _GONE_WHEN_CLOSED = getattr(os, "O_TEMPORARY", 0)
 
@@ -79,11 +81,11 @@ def open_shared(path: str) -> int:
 
 
 class SharedPage:
-    """A worker's page and, behind it, which run it executes with which memory limit."""
+    """A worker's page and, behind it, which run it executes with which memory limit, and what was measured of it."""
 
     def __init__(self, path: str) -> None:
         with open(path, "r+b") as file:
-            self._map = memoryview(mmap.mmap(file.fileno(), SIZE + _RUN.size))
+            self._map = memoryview(mmap.mmap(file.fileno(), _WHOLE))
         self.page = Page(self._map)
 
     @staticmethod
@@ -91,7 +93,7 @@ class SharedPage:
         """A new file's name."""
         name = folder.new_name("page")
         with open(folder.path_of(name), "xb") as file:
-            file.write(bytes(SIZE + _RUN.size))
+            file.write(bytes(_WHOLE))
         return name
 
     def set_run(self, number: int, memory_limit: int) -> None:
@@ -101,6 +103,15 @@ class SharedPage:
         """(number, memory limit) of what the worker executes now, 0: nothing. One may be that of the run before."""
         number, memory_limit = _RUN.unpack_from(self._map, SIZE)
         return number, memory_limit
+
+    def set_peak(self, number: int, peak: int) -> None:
+        """Run *number* was seen to use *peak* bytes."""
+        _RUN.pack_into(self._map, _PEAK_AT, number, peak)
+
+    def peak(self, number: int) -> int:
+        """The most that run *number* was seen to use; 0: nobody looked."""
+        measured, peak = _RUN.unpack_from(self._map, _PEAK_AT)
+        return int(peak) if measured == number else 0
 
 
 class CopiedMapping:

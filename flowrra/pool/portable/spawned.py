@@ -23,7 +23,7 @@ from flowrra.pool.portable.link import PortableLink
 from flowrra.pool.portable.listener import Listener
 from flowrra.pool.portable.output import Output
 from flowrra.pool.process.memory import MemoryUse, oom_kills
-from flowrra.pool.process.orphans import end_group
+from flowrra.pool.thread_variables import single_threaded
 from flowrra.pool.transport.messages import Ended
 from flowrra.pool.workers import WorkerEvents
 
@@ -87,6 +87,9 @@ class Spawned:
         if new:
             self._loop.call_soon(self._renew_spares)
 
+    def expect(self, modules: Sequence[str]) -> None:
+        self._wanted.update(dict.fromkeys(modules))
+
     def _renew_spares(self) -> None:
         if not self._closed:
             self._events.better_spares_possible()
@@ -103,7 +106,7 @@ class Spawned:
         for worker in self._workers.values():
             # It has ended, which will be told; or this process has too many open files, and looks again.
             with suppress(OSError):
-                worker.memory.measure(worker.link.shared.run)
+                worker.memory.measure(worker.link.shared.run, worker.link.shared.set_peak)
 
     async def close(self) -> None:
         self._closed = True
@@ -175,7 +178,8 @@ class Spawned:
         else:
             process.wait()
         if hasattr(os, "killpg"):
-            end_group(process.pid)
+            with suppress(ProcessLookupError, PermissionError):  # nobody in it any more, or only zombies
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         worker.output.finish()
         self._inbox.post(self._ended, worker, threading.current_thread())
@@ -257,7 +261,7 @@ def _popen(ends: tuple[int, int]) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=ends[0],
         stderr=ends[1],
-        env=with_defaults(os.environ),
+        env=single_threaded(with_defaults(os.environ)),
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )

@@ -21,6 +21,7 @@ class Tally:
     _TURN, _TOTAL = 0, 1
     _RUN, _LIMIT = 8, 9
     """In another cache line: the two processes write at the same time."""
+    _MEASURED, _PEAK = 2, 3
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
@@ -45,6 +46,15 @@ class Tally:
         """(number, memory limit) of the run that is executing; one may be that of the run before."""
         return self._words[self._RUN], self._words[self._LIMIT]
 
+    def set_peak(self, number: int, peak: int) -> None:
+        """Run *number* was seen to use *peak* bytes. Written by the zygote, read by the worker."""
+        self._words[self._MEASURED], self._words[self._PEAK] = number, peak
+
+    def peak(self, number: int) -> int:
+        """The most that run *number* was seen to use; 0: nobody looked."""
+        measured, peak = self._words[self._MEASURED], self._words[self._PEAK]
+        return peak if measured == number else 0
+
     def close(self) -> None:
         self._words.release()
         self._page.close()
@@ -60,6 +70,9 @@ class CountedOutputEnd(OutputEnd):
 
     def begin_run(self, number: int, memory_limit: int) -> None:
         self._tally.set_run(number, memory_limit)
+
+    def peak_of(self, number: int) -> int:
+        return self._tally.peak(number)
 
     def _count(self) -> int | None:
         """Those read by the zygote and those still inside."""
@@ -98,6 +111,10 @@ class OutputReader(RunsOutput):
     def run(self) -> tuple[int, int]:
         """(number, memory limit) of what the worker executes now; (0, 0): nothing."""
         return self._tally.run()
+
+    def measured(self, number: int, peak: int) -> None:
+        """Let the worker know how much private memory run *number* has used."""
+        self._tally.set_peak(number, peak)
 
     def close(self) -> None:
         for fd in self.fds:

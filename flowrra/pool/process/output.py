@@ -35,6 +35,7 @@ class OutputEnd:
     def __init__(self, token: bytes) -> None:
         self._token = token
         self._open: Callable[[int, str, str], TextIO] = _text_stream
+        self._notes: Notes | None = None
         self._written: int | None = 0
         """Bytes written up to the last mark and including it; None: not known."""
         self._pipes = (os.dup(1), os.dup(2))
@@ -46,16 +47,23 @@ class OutputEnd:
         """Let it be known what executes from now on; 0: nothing."""
         raise NotImplementedError
 
+    def peak_of(self, number: int) -> int:
+        """Bytes of private memory that run *number* was seen to use at most; 0: it was too short to be measured."""
+        raise NotImplementedError
+
     def watch(self, notes: Notes) -> None:
         """Have *notes* taken of what Python code writes."""
-        self._open = notes.stream
+        self._open, self._notes = notes.stream, notes
         self._streams = (self._open(1, "<stdout>", "strict"), self._open(2, "<stderr>", "backslashreplace"))
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc,assignment]  # not final
 
     def close_run(self, number: int) -> bool:
         """Flush everything and, if run *number* wrote something or may have, mark the end of it; returns whether."""
         stdout, stderr = self._streams
-        if sys.stdout is not stdout or sys.stderr is not stderr or not _flush(stdout) or not _flush(stderr):
+        # Without a note nothing was written to them.
+        untouched = self._notes is not None and not self._notes.fresh
+        intact = untouched or (_flush(stdout) and _flush(stderr))
+        if not intact or sys.stdout is not stdout or sys.stderr is not stderr:
             self._repair()
         flush_c_streams()
         written = self._count()

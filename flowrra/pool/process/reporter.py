@@ -7,12 +7,11 @@ import sys
 import time
 
 from flowrra.pool.prefetch import FLUSH_EVERY
+from flowrra.pool.preloading import WORTH_PRELOADING
 from flowrra.pool.process.answers import Answers
 from flowrra.pool.transport.messages import Message, Report
 from flowrra.pool.transport.page import DONE, ENTRIES, FLUSHED, FULL, VERSION, Page
 from flowrra.pool.transport.segments import Segment
-
-WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
 
 
 class Reporter:
@@ -65,7 +64,7 @@ class Reporter:
             self._group,
             first,
             index - first,
-            bytes(page.starts[first : index + 1].cast("B")),
+            page.starts[first : index + 1].tobytes(),
             bytes(page.map[ENTRIES : self.end]),
             over,
             self._newly_imported(),

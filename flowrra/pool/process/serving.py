@@ -107,7 +107,7 @@ class Serving(ABC):
         elif isinstance(message, Setup):
             if message.nice:
                 os.nice(message.nice)
-            self._execution.prepare_with(message.initializer)
+            self._execution.prepare_with(message.cores, message.initializer)
         elif isinstance(message, Forget):
             self._shelf.drop(message.digest)
         elif isinstance(message, SlabSupply):

@@ -18,6 +18,8 @@ from flowrra.pool.portable.process.answers import FrameAnswers
 from flowrra.pool.portable.process.control import STOP_SIGNAL, Control
 from flowrra.pool.portable.process.mappings import CopiedMappings
 from flowrra.pool.process.draws import draws
+from flowrra.pool.process.imports import watch_imports
+from flowrra.pool.process.libraries import libraries
 from flowrra.pool.process.output import OutputEnd
 from flowrra.pool.process.serving import Serving
 from flowrra.pool.process.work import Work
@@ -49,6 +51,9 @@ class MarkedOutputEnd(OutputEnd):
 
     def begin_run(self, number: int, memory_limit: int) -> None:
         self._shared.set_run(number, memory_limit)
+
+    def peak_of(self, number: int) -> int:
+        return self._shared.peak(number)
 
 
 class SpawnedWorker(Serving):
@@ -95,7 +100,9 @@ def main() -> NoReturn:
         sock.sendall(bytes.fromhex(given.token))
         shared = SharedPage(os.path.join(given.folder, given.page))
         control = Control(sock)
-        worker = SpawnedWorker(control, FrameAnswers(sock, given.folder, given.worker), shared, given)
+        answers = FrameAnswers(sock, given.folder, given.worker)
+        watch_imports(answers)
+        worker = SpawnedWorker(control, answers, shared, given)
         control.start()
         worker.serve()
     except (BrokenPipeError, ConnectionResetError):  # the engine has gone
@@ -118,3 +125,4 @@ def _settle_in(modules: list[str]) -> None:
         with suppress(Exception):  # a run that needs it will say what is wrong with it
             importlib.import_module(module)
     draws.install()
+    libraries.install()
