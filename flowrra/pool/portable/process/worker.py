@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from flowrra.pool.portable.files import SharedPage, open_shared
 from flowrra.pool.portable.process.answers import FrameAnswers
-from flowrra.pool.portable.process.control import STOP_SIGNAL, Control
+from flowrra.pool.portable.process.control import STOP_SIGNAL, Control, end_with_the_engine
 from flowrra.pool.portable.process.mappings import CopiedMappings
 from flowrra.pool.process.draws import draws
 from flowrra.pool.process.imports import watch_imports
@@ -105,8 +105,8 @@ def main() -> NoReturn:
         worker = SpawnedWorker(control, answers, shared, given)
         control.start()
         worker.serve()
-    except (BrokenPipeError, ConnectionResetError):  # the engine has gone
-        os._exit(0)
+    except (BrokenPipeError, ConnectionResetError):
+        end_with_the_engine()
     except BaseException:  # noqa: BLE001 - shown on stderr, which the engine passes on
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
