@@ -129,7 +129,9 @@ class Workforce:
         run_id = self._endings.oldest(worker)
         if run_id is None:
             self.hearing.show(link)
-            run_id = link.running
+            # The run that wrote this may have ended after the first look and before the page was read.
+            self.hearing.hear(link)
+            run_id = self._endings.oldest(worker) or link.running
         text = link.decoders[stream].decode(data)
         if run_id and text:
             self._sink.logged(run_id, "stdout" if stream == 1 else "stderr", text)

@@ -381,6 +381,14 @@ async def test_any_mixture_of_ends_stops_and_recalls_accounts_for_every_run(seed
         assert cpu.executor.describe()["busy"] == 0
 
 
+async def test_what_runs_print_one_after_the_other_is_each_ones_own() -> None:
+    async with pool(2) as cpu:
+        attempts = [cpu.submit(talk, n) for n in range(2_000)]
+        for n, attempt in enumerate(attempts):
+            await cpu.outcome(attempt)
+            assert cpu.text(attempt) == f"run {n}\n"
+
+
 # The zygote and the owner.
 
 
