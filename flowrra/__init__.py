@@ -19,6 +19,7 @@ _HOMES = {
     "flowrra.errors": (
         "AppNotRunning",
         "AppStopped",
+        "ArgumentsGone",
         "DeadlineExceeded",
         "DuplicateTask",
         "FlowrraError",
@@ -28,10 +29,12 @@ _HOMES = {
         "InvalidTask",
         "InvalidTransition",
         "MemoryLimitExceeded",
+        "MissingDependency",
         "NeedsAwait",
         "NotDecodable",
         "NotEncodable",
         "NotInWorker",
+        "NotRetryable",
         "RemoteError",
         "RemoteTraceback",
         "ResultGone",
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from flowrra.core.statuses import Status as Status
     from flowrra.errors import AppNotRunning as AppNotRunning
     from flowrra.errors import AppStopped as AppStopped
+    from flowrra.errors import ArgumentsGone as ArgumentsGone
     from flowrra.errors import DeadlineExceeded as DeadlineExceeded
     from flowrra.errors import DuplicateTask as DuplicateTask
     from flowrra.errors import FlowrraError as FlowrraError
@@ -87,10 +91,12 @@ if TYPE_CHECKING:
     from flowrra.errors import InvalidOption as InvalidOption
     from flowrra.errors import InvalidTask as InvalidTask
     from flowrra.errors import InvalidTransition as InvalidTransition
+    from flowrra.errors import MissingDependency as MissingDependency
     from flowrra.errors import NeedsAwait as NeedsAwait
     from flowrra.errors import NotDecodable as NotDecodable
     from flowrra.errors import NotEncodable as NotEncodable
     from flowrra.errors import NotInWorker as NotInWorker
+    from flowrra.errors import NotRetryable as NotRetryable
     from flowrra.errors import RemoteError as RemoteError
     from flowrra.errors import RemoteTraceback as RemoteTraceback
     from flowrra.errors import ResultGone as ResultGone

@@ -62,6 +62,7 @@ class Flowrra:
         io_concurrency: int | None = None,
         io_threads: int | None = None,
         io_loop: IoLoop | None = None,
+        keep_arguments: int | str | None = None,
         executors: dict[str, Executor] | None = None,
         **unknown: Any,
     ) -> None:
@@ -79,6 +80,7 @@ class Flowrra:
                 "io_concurrency": io_concurrency,
                 "io_threads": io_threads,
                 "io_loop": io_loop,
+                "keep_arguments": keep_arguments,
                 "executors": executors,
                 **unknown,
             }
@@ -213,6 +215,16 @@ class Flowrra:
     async def cancel(self, run: TaskHandle[Any] | str) -> bool:
         """Ask the run to stop; return whether it will; see :meth:`TaskHandle.cancel`. Raises ``UnknownRun``."""
         return (self.handle(run) if isinstance(run, str) else run).cancel()
+
+    async def retry(self, run: TaskHandle[R] | str) -> TaskHandle[R]:
+        """Submit a run again that has failed or was cancelled: the same code, arguments, options and seed.
+
+        It is a run of its own, with ``retry_of`` set; a ``delay`` is not waited for again, a ``deadline`` counts anew.
+        In its batch it takes the place of the old one. Raises ``NotRetryable``, ``UnknownRun``, and ``ArgumentsGone``
+        if what it was executed with is no longer kept, as ``keep_arguments`` says.
+        """
+        handle = self.handle(run) if isinstance(run, str) else run
+        return TaskHandle(self._submitter.retry([handle._run])[0])
 
     def handle(self, run_id: str) -> TaskHandle[Any]:
         """Return a handle of the run with that id. Raises ``UnknownRun``."""

@@ -84,6 +84,10 @@ class Blocking:
         """See :meth:`Flowrra.cancel`."""
         return self._state().call(self._app.cancel(run), "blocking.cancel()")
 
+    def retry(self, run: TaskHandle[R] | str) -> TaskHandle[R]:
+        """See :meth:`Flowrra.retry`."""
+        return self._state().call(self._app.retry(run), "blocking.retry()")
+
     def runs(
         self, status: Status | str | None = None, task_name: str | None = None, limit: int = 100
     ) -> list[TaskResult]:

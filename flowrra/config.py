@@ -11,7 +11,7 @@ from typing import Any, Literal
 from flowrra.errors import InvalidOption
 from flowrra.functions import CPU, IO, THREADS
 from flowrra.interfaces import Executor, ResultBackend
-from flowrra.options import check_count, check_positive_count, unknown_option
+from flowrra.options import bytes_or_none, check_count, check_positive_count, unknown_option
 
 _MOST_NICE = 19
 IoLoop = Literal["caller", "own"] | asyncio.AbstractEventLoop
@@ -36,6 +36,8 @@ class Settings:
     """Plain functions that may run at the same time."""
     io_loop: IoLoop = "caller"
     """Where coroutine tasks run: the loop that entered the app (in a notebook the kernel's), its own, or this one."""
+    keep_arguments: int = 256_000_000
+    """Bytes: as much is kept of the arguments of runs that failed or were cancelled, so that they can be retried."""
     executors: Mapping[str, Executor] = field(default_factory=dict)
     """Further executors by name, for ``@app.task(executor=name)``."""
 
@@ -103,6 +105,10 @@ def _io_loop(name: str, value: object) -> IoLoop:
     raise InvalidOption(f"{name} is 'caller', 'own' or an event loop, not {value!r}")
 
 
+def _kept_bytes(name: str, value: object) -> int:
+    return 0 if value in (0, "0") else bytes_or_none(name, value) or 0
+
+
 def _executors(name: str, value: object) -> Mapping[str, Executor]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InvalidOption(f"{name} must be a mapping of names to executors, not {value!r}")
@@ -120,6 +126,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "io_concurrency": check_positive_count,
     "io_threads": check_positive_count,
     "io_loop": _io_loop,
+    "keep_arguments": _kept_bytes,
     "executors": _executors,
 }
 _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
@@ -130,5 +137,6 @@ _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
     "io_concurrency": int,
     "io_threads": int,
     "io_loop": str,
+    "keep_arguments": str,
 }
 _NAMES = frozenset(setting.name for setting in fields(Settings))

@@ -268,6 +268,38 @@ class UnknownRun(FlowrraError, LookupError):
         super().__init__(f"no run {run_id!r} is known here; it was never submitted to this app, or its record is gone")
 
 
+class NotRetryable(FlowrraError, ValueError):
+    """Only a run that has failed or was cancelled can be retried."""
+
+    def __init__(self, task: str, run_id: str, status: str) -> None:
+        self.task, self.run_id, self.status = task, run_id, status
+        hint = "submit the task again" if status == "SUCCESS" else "wait until it is over, or cancel() it"
+        super().__init__(
+            f"run {run_id} ({task}) is {status}, and only runs that failed or were cancelled are retried; {hint}"
+        )
+
+
+class ArgumentsGone(FlowrraError, LookupError):
+    """The run cannot be retried, because what it was executed with is no longer kept."""
+
+    def __init__(self, task: str, run_id: str, limit: int) -> None:
+        """*limit*: the app's ``keep_arguments`` in bytes."""
+        self.task, self.run_id, self.limit = task, run_id, limit
+        super().__init__(
+            f"the arguments of run {run_id} ({task}) are gone: they are kept for the latest runs without a value, at "
+            f"most {format_bytes(limit)}, until the app stops; submit it again, and to keep more of them make the app "
+            "with keep_arguments='1GB' or set FLOWRRA_KEEP_ARGUMENTS"
+        )
+
+
+class MissingDependency(FlowrraError, ImportError):
+    """A package that is needed for this one thing is not installed."""
+
+    def __init__(self, what: str, package: str) -> None:
+        self.what, self.package = what, package
+        super().__init__(f"{what} needs {package}: pip install {package}", name=package)
+
+
 class ResultGone(FlowrraError, LookupError):
     """The run is done, but its value is no longer kept."""
 

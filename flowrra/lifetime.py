@@ -37,7 +37,8 @@ class Parts(NamedTuple):
 
     async def start_engine(self, io_loop: asyncio.AbstractEventLoop | None) -> Engine:
         """Start an engine on the running loop, with coroutine tasks in *io_loop*, or with None in the same."""
-        engine = Engine(make_executors(self.settings, io_loop), self.backend, self.dispatcher, self.clock)
+        executors, keep = make_executors(self.settings, io_loop), self.settings.keep_arguments
+        engine = Engine(executors, self.backend, self.dispatcher, self.clock, keep)
         await engine.start()
         return engine
 

@@ -41,6 +41,8 @@ class TaskResult:
     """What its random numbers come from, with *index*: ``options(seed=…)`` of the same number draws the same."""
     stopping: bool
     """The running attempt has been asked to stop and has not ended yet."""
+    retry_of: str | None = None
+    """The id of the run that this one repeats, after ``app.retry()``; each is a run of its own."""
 
     @property
     def success(self) -> bool:
@@ -94,6 +96,7 @@ def snapshot(run: Run) -> TaskResult:
         index=submission.position,
         seed=number_of(source_of(submission).seed),
         stopping=record.stopping is not None,
+        retry_of=submission.retry_of,
     )
 
 

@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 
 from flowrra.batch import Batch
 from flowrra.core.records import RetryPolicy, Submission
+from flowrra.core.seeds import number_of, source_of
+from flowrra.core.statuses import Status
 from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
+from flowrra.engine.kept import Kept
 from flowrra.engine.run import Run
 from flowrra.engine.selections import MappedRuns
-from flowrra.errors import AppNotRunning, HandleNotAllowed, InvalidOption
+from flowrra.errors import AppNotRunning, ArgumentsGone, HandleNotAllowed, InvalidOption, NotRetryable
 from flowrra.functions import IO, THREADS
 from flowrra.handle import TaskHandle
 from flowrra.hosting import current_host
@@ -117,7 +120,30 @@ class Submitter:
             if not engine.accept_map(columns):
                 raise AppNotRunning(self._app_name())
             open_blocks.record(self, columns)
-        return Batch(batch_id, callee.name, MappedRuns(columns, range(len(rows))))
+        return Batch(batch_id, callee.name, MappedRuns(columns, range(len(rows))), self.retry)
+
+    def retry(self, runs: Sequence[Run]) -> list[Run]:
+        """Submit *runs* again, which have failed or were cancelled; all of them or, if it raises, none.
+
+        Raises ``NotRetryable``, ``ArgumentsGone`` or ``AppNotRunning``.
+        """
+        if not runs:
+            return []
+        engine = self._engine()
+        renewed = []
+        for number, kept in enumerate([_kept(engine, run) for run in runs], self._reserve(len(runs))):
+            submission = self._renewed(engine, kept.run.submission, number)
+            again = getattr(engine.executors[submission.executor], "again", None)
+            encoded = kept.encoded if again is None else again(kept.encoded)
+            renewed.append((kept, Run(submission, engine, encoded, kept.run.arguments)))
+        for kept, run in renewed:
+            # Before it is accepted: it may be over at once, and whoever hears of it looks at its batch.
+            step_back = engine.kept.stand_in(run, kept)
+            if not engine.accept(run):
+                step_back()
+                raise AppNotRunning(self._app_name())
+            open_blocks.record(self, run)
+        return [run for _, run in renewed]
 
     def slots(self, callee: Callee) -> int:
         """How many runs of it can execute at the same time."""
@@ -129,6 +155,21 @@ class Submitter:
             first = self._next_number
             self._next_number += count
         return first
+
+    def _renewed(self, engine: Engine, old: Submission, number: int) -> Submission:
+        """The same once more, from now: at once, with as many seconds until its deadline, and the same draws."""
+        host, now = current_host(), engine.clock.now()
+        return old._replace(
+            id=f"{self._prefix}-{number}",
+            seq=number,
+            submitted=now.mono,
+            submitted_wall=now.wall,
+            not_before=None,
+            deadline=None if old.deadline is None else now.mono + old.deadline - old.submitted,
+            owner=None if host is None else host.owner(),
+            seed=number_of(source_of(old).seed),
+            retry_of=old.id,
+        )
 
     def _submission(
         self, engine: Engine, callee: Callee, number: int, batch_id: str | None, position: int | None
@@ -151,6 +192,17 @@ class Submitter:
             None if host is None else host.owner(),
             options.seed,
         )
+
+
+def _kept(engine: Engine, run: Run) -> Kept:
+    """What is kept of *run*. Raises ``NotRetryable`` or ``ArgumentsGone``."""
+    task = run.submission.task_name
+    if not run.settled or run.status is Status.SUCCESS:
+        raise NotRetryable(task, run.id, run.status)
+    kept = engine.kept.get(run.id)
+    if kept is None:
+        raise ArgumentsGone(task, run.id, engine.kept.limit)
+    return kept
 
 
 def _shown(callee: Callee, call: Call) -> Call | str:

@@ -89,6 +89,8 @@ class Submission(NamedTuple):
     """The cell execution that submitted it, as the host names it."""
     seed: int | None = None
     """As given by the user; None: one is derived from the id, see :mod:`flowrra.core.seeds`."""
+    retry_of: str | None = None
+    """The run that this one was submitted to repeat. In a batch it stands in the place of that one."""
 
 
 _LONGEST_NUMBER = 18

@@ -39,7 +39,7 @@ class Ending:
 
     def _part_of(self, run: Run) -> Run | Columns | None:
         batch = run.submission.batch_id
-        return run if batch is None else self._runs.maps.get(batch)
+        return run if batch is None or run.submission.retry_of is not None else self._runs.maps.get(batch)
 
     async def until_over(self, parts: Sequence[Run | Columns] | None = None) -> None:
         """Wait until the runs and maps in *parts*, or all, are over; *parts* may grow meanwhile."""

@@ -16,6 +16,7 @@ from flowrra.clock import Clock
 from flowrra.core.statuses import Status, StopReason
 from flowrra.engine.columns import Columns
 from flowrra.engine.ending import Ending
+from flowrra.engine.kept import KeptArguments
 from flowrra.engine.reports import Reports
 from flowrra.engine.run import Run
 from flowrra.engine.transitions import Transitions
@@ -28,8 +29,14 @@ class Engine:
     """One start of an app. After :meth:`stop` it is never used again; the runs it made still answer."""
 
     def __init__(
-        self, executors: Mapping[str, Executor], backend: ResultBackend, dispatcher: Dispatcher, clock: Clock
+        self,
+        executors: Mapping[str, Executor],
+        backend: ResultBackend,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        keep_arguments: int = 0,
     ) -> None:
+        """*keep_arguments*: bytes for what runs without a value were executed with, so that they can be retried."""
         self.executors = executors
         self.backend = backend
         self.clock = clock
@@ -37,7 +44,8 @@ class Engine:
         self.inbox = LoopInbox(self.loop)
         self._arriving: dict[str, Run] = {}
         """Runs on their way to the loop."""
-        self._runs = Transitions(executors, backend, dispatcher, clock)
+        self.kept = KeptArguments(keep_arguments)
+        self._runs = Transitions(executors, backend, dispatcher, clock, self.kept)
         self._dispatch = self._runs.dispatch
         self._ending = Ending(self._runs, backend, self.unfinished)
         self.saver = self._runs.saver

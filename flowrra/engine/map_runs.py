@@ -46,6 +46,7 @@ class MapRuns:
         "encoded",
         "engine",
         "left",
+        "retries",
         "seq",
         "submission",
     )
@@ -76,6 +77,8 @@ class MapRuns:
         self._failed: list[int] = []
         self._listeners: tuple[Listener, ...] = ()
         self.deadline_timer: Timer | None = None
+        self.retries: dict[int, Run] = {}
+        """By position: the newest run of an item that was retried. They are runs of their own, unknown to the rest."""
 
     def __len__(self) -> int:
         return len(self._done)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
+from flowrra.core.statuses import Status
 from flowrra.engine.columns import Columns
 from flowrra.engine.run import Run, lock_of_runs
 from flowrra.engine.waiters import Arrivals, Arriving, Countdown, Fire, Signal, loop_to_pump
@@ -56,7 +57,7 @@ class ListedRuns:
 
 
 class MappedRuns:
-    """A :class:`Selection` of *positions* in the columns of a map."""
+    """A :class:`Selection` of *positions* in the columns of a map: the first run of each item."""
 
     __slots__ = ("columns", "positions")
 
@@ -66,10 +67,35 @@ class MappedRuns:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def all_over(self, *, stop_on_failure: bool = False) -> ColumnsCountdown:
+    def run(self, index: int) -> Run:
+        return self.columns.run(self.positions[index])
+
+    def __iter__(self) -> Iterator[Run]:
+        return map(self.columns.run, self.positions)
+
+    def unfinished(self) -> list[Run]:
+        """Those that are not over and saved."""
+        return [self.columns.run(position) for position in self.columns.unsettled(self.positions)]
+
+    def count_left(self) -> int:
+        return self.columns.count_left(self.positions)
+
+    def failures(self) -> dict[int, BaseException]:
+        """What those that are over have failed with, by position in the map."""
+        return self.columns.failures(self.positions)
+
+    def values(self) -> list[Any]:
+        """The values of all, which are over; None where there is none."""
+        return self.columns.values(self.positions)
+
+    def statuses(self) -> dict[Status, int]:
+        """How many stand where, as the outside may know it."""
+        return self.columns.statuses(self.positions)
+
+    def all_over(self, *, stop_on_failure: bool = False) -> Signal:
         return ColumnsCountdown(self.columns, self.positions, stop_on_failure=stop_on_failure)
 
-    def arrivals(self) -> ColumnsArrivals:
+    def arrivals(self) -> Coming:
         return ColumnsArrivals(self.columns, self.positions)
 
     def loop_to_pump(self, what: str) -> asyncio.AbstractEventLoop | None:

@@ -13,6 +13,7 @@ from flowrra.core.records import Outcome, RunRecord
 from flowrra.core.statuses import OutcomeKind, Status, StopReason
 from flowrra.engine.columns import Columns
 from flowrra.engine.dispatch import Dispatch
+from flowrra.engine.kept import KeptArguments
 from flowrra.engine.maps import Maps
 from flowrra.engine.run import Run
 from flowrra.engine.saver import Saver
@@ -28,9 +29,15 @@ class Transitions:
     """The runs that are not over, on the engine's loop: every change of one of them goes through here."""
 
     def __init__(
-        self, executors: Mapping[str, Executor], backend: ResultBackend, dispatcher: Dispatcher, clock: Clock
+        self,
+        executors: Mapping[str, Executor],
+        backend: ResultBackend,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        kept: KeptArguments,
     ) -> None:
         self.executors = executors
+        self.kept = kept
         self.dispatcher = dispatcher
         self.clock = clock
         self.active: dict[str, Run] = {}
@@ -141,6 +148,7 @@ class Transitions:
             run.deadline_timer = None
         error = outcome.exception
         run.outcome = outcome if error is None else outcome._replace(trace=error.__traceback__)
+        self.kept.add(run, self._columns_of(run))
         run.encoded = None
         self.saver.add(run)
 
@@ -165,13 +173,16 @@ class Transitions:
 
     def _wake(self, run: Run) -> None:
         """The outcome of *run* may be seen now."""
-        submission = run.submission
-        columns = None if submission.batch_id is None else self.maps.get(submission.batch_id)
-        if columns is None:
+        columns = self._columns_of(run)
+        if columns is None or run.submission.retry_of is not None:
             run.settle()
             return
         columns.settle_own(run)
         self._forget_if_over(columns)
+
+    def _columns_of(self, run: Run) -> Columns | None:
+        """The map that *run* belongs to, if that is not over; it may be a retry of one of the map's own."""
+        return None if run.submission.batch_id is None else self.maps.get(run.submission.batch_id)
 
     def _forget_if_over(self, columns: Columns) -> None:
         if not columns.left:

@@ -75,6 +75,10 @@ class InProcess(ABC, Generic[E]):
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Call, Context]]:
         return MapCalls(call, rows, copy_context())
 
+    def again(self, encoded: tuple[Call, Context]) -> tuple[Call, Context]:
+        """The same call, to be submitted anew: in the surroundings of whoever does that, where its output belongs."""
+        return encoded[0], copy_context()
+
     async def start(self, sink: AttemptSink) -> None:
         self._sink = sink
         self._engine = LoopInbox(asyncio.get_running_loop())

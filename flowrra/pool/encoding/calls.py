@@ -29,6 +29,11 @@ class EncodedCall(NamedTuple):
     readonly: bool = False
     """Large buffers cannot be written to in the worker."""
 
+    def held(self) -> list[tuple[object, int]]:
+        """What it keeps in memory, with the bytes of each part; other calls may hold the same."""
+        refs = [ref for ref in (self.function, self.constants) if ref is not None]
+        return [*((ref, ref.payload.size) for ref in refs), (self.arguments, self.arguments.size)]
+
 
 _NOTHING = Payload(BUILTIN, b"")
 
@@ -40,6 +45,15 @@ class EncodedMap(Sequence[EncodedCall]):
 
     def __init__(self, common: EncodedCall, rows: EncodedRows) -> None:
         self.common, self.rows = common, rows
+
+    def apart(self, position: int) -> tuple[EncodedMap, int]:
+        """The call at *position* without what only others need: a small map, and where in it that call is."""
+        rows, within = self.rows.apart(position)
+        return EncodedMap(self.common, rows), within
+
+    def held(self) -> list[tuple[object, int]]:
+        """As :meth:`EncodedCall.held`."""
+        return [*self.common.held(), *self.rows.held()]
 
     def __len__(self) -> int:
         return len(self.rows)

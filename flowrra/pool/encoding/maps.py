@@ -93,6 +93,24 @@ class EncodedRows(Sequence[Payload]):
         row = tuple(column[within] for column in marshal.loads(chunk))
         return Payload(BUILTIN, plain_pickle((row, {}), lambda _: True))
 
+    def apart(self, position: int) -> tuple[EncodedRows, int]:
+        """Rows that hold the one at *position*, and perhaps neighbours in its chunk, and where it is among them."""
+        number = bisect_right(self._ends, position)
+        chunk, within = self._chunks[number], position - self._start(number)
+        apart = EncodedRows((), _never)
+        if isinstance(chunk, list):
+            apart._append([chunk[within]], 1)
+            return apart, 0
+        apart._append(chunk, self._ends[number] - self._start(number))
+        return apart, within
+
+    def held(self) -> list[tuple[object, int]]:
+        """What it keeps in memory, with the bytes of each part."""
+        held: list[tuple[object, int]] = []
+        for chunk in self._chunks:
+            held += [(row, row.size) for row in chunk] if isinstance(chunk, list) else [(chunk, len(chunk))]
+        return held
+
     def _start(self, number: int) -> int:
         return self._ends[number - 1] if number else 0
 
@@ -129,6 +147,10 @@ class EncodedRows(Sequence[Payload]):
                 found.append(Stretch(first, taken, together, size))
             first, length, number = first + taken, length - taken, number + 1
         return found
+
+
+def _never(_: tuple[Any, ...]) -> Payload:
+    raise AssertionError("there are no rows to encode")
 
 
 def rows_of(pieces: Sequence[bytes], start: int = 0) -> Iterator[tuple[Any, ...]]:

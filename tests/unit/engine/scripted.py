@@ -25,6 +25,10 @@ FAILURE = Outcome(OutcomeKind.RAISED, exception=ValueError("no"))
 STOPPED = Outcome(OutcomeKind.CANCELLED, exception=RuntimeError("stopped"))
 
 
+def _no_retry(_: Sequence[Run]) -> Sequence[Run]:
+    raise AssertionError("an engine alone retries nothing: its app does")
+
+
 class ScriptedExecutor:
     """Implements :class:`flowrra.interfaces.Executor`: takes attempts, starts and ends them when the test says so.
 
@@ -270,7 +274,7 @@ class Bench:
         )
         columns = Columns(first, length, self.engine, range(length), lambda position: f"n={position}")
         assert self.engine.accept_map(columns)
-        return Batch(columns.id, task_name, MappedRuns(columns, range(length)))
+        return Batch(columns.id, task_name, MappedRuns(columns, range(length)), _no_retry)
 
     def attempt(self, run: Run, outcome: Outcome) -> None:
         """One whole attempt."""
