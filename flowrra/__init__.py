@@ -57,6 +57,7 @@ _HOMES = {
     "flowrra.running": ("NotInTask", "RunContext", "current_run", "progress"),
     "flowrra.task": ("CoroutineTask", "Task"),
     "flowrra.waiting": ("as_completed", "wait"),
+    "flowrra.waits": ("Interrupted", "Waits"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -126,3 +127,5 @@ if TYPE_CHECKING:
     from flowrra.task import Task as Task
     from flowrra.waiting import as_completed as as_completed
     from flowrra.waiting import wait as wait
+    from flowrra.waits import Interrupted as Interrupted
+    from flowrra.waits import Waits as Waits

@@ -15,7 +15,8 @@ from flowrra.config import IoLoop, settings_from
 from flowrra.core.statuses import Status
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
-from flowrra.engine.waiters import Countdown, wait_here
+from flowrra.engine.selections import ListedRuns
+from flowrra.engine.waiters import Countdown, begin_wait, wait_here
 from flowrra.errors import AppNotRunning, UnknownRun, WaitTimeout, WouldDeadlock
 from flowrra.events import RunEvent
 from flowrra.functions import check_function, is_coroutine_function, name_of
@@ -177,6 +178,7 @@ class Flowrra:
         handle = self.handle(run) if isinstance(run, str) else run
         awaited = handle._run
         if not awaited.settled:
+            begin_wait(ListedRuns((awaited,)))
             await wait_here(Countdown((awaited,)), timeout)
         if not awaited.settled:
             assert timeout is not None, "only a wait with a timeout gives up"
@@ -212,9 +214,9 @@ class Flowrra:
         latest = sorted([*active, *done], key=lambda run: run.submission.seq, reverse=True)
         return [snapshot(run) for run in latest[:limit]]
 
-    async def cancel(self, run: TaskHandle[Any] | str) -> bool:
+    async def cancel(self, run: TaskHandle[Any] | str, *, now: bool = False) -> bool:
         """Ask the run to stop; return whether it will; see :meth:`TaskHandle.cancel`. Raises ``UnknownRun``."""
-        return (self.handle(run) if isinstance(run, str) else run).cancel()
+        return (self.handle(run) if isinstance(run, str) else run).cancel(now=now)
 
     async def retry(self, run: TaskHandle[R] | str) -> TaskHandle[R]:
         """Submit a run again that has failed or was cancelled: the same code, arguments, options and seed.

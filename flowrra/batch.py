@@ -12,7 +12,7 @@ from flowrra.core.statuses import Status, StopReason
 from flowrra.engine.retried import newest_of
 from flowrra.engine.run import Run
 from flowrra.engine.selections import MappedRuns
-from flowrra.engine.waiters import Signal, block, wait_here
+from flowrra.engine.waiters import Signal, begin_wait, block, wait_here
 from flowrra.errors import InvalidOption, WaitTimeout
 from flowrra.events import RunEvent
 from flowrra.handle import TaskHandle, value_of
@@ -72,6 +72,8 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
         says which it was; the others go on. ``"return"`` puts exceptions in their places, ``"skip"`` leaves them out;
         both wait for all runs. Raises ``WaitTimeout`` and ``WouldDeadlock`` like ``handle.result()``.
         """
+        __tracebackhide__ = True
+        begin_wait(self._mapped)
         give_up = None if timeout is None else time.monotonic() + timeout
         signal = self._signal(on_error)
         while True:
@@ -87,6 +89,8 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
         return self._wait_for_values().__await__()
 
     async def _wait_for_values(self) -> list[R]:
+        __tracebackhide__ = True
+        begin_wait(self._mapped)
         await wait_here(self._signal("raise"))
         while not self._is_decided("raise"):  # some were retried meanwhile
             await wait_here(self._signal("raise"))
@@ -94,6 +98,8 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until all runs are done; return whether they are."""
+        __tracebackhide__ = True
+        begin_wait(self._mapped)
         return block(self._runs.all_over(), timeout, self._loop_to_pump())
 
     def done(self) -> bool:
@@ -109,7 +115,7 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
         """Iterate over the handles as they end, failed ones too; ``for`` or ``async for``, and again if you like."""
         return Completed(self._runs)
 
-    def cancel(self) -> int:
+    def cancel(self, *, now: bool = False) -> int:
         """Ask all runs that are not done to stop, as ``handle.cancel()`` does; return how many that are."""
         by_engine: dict[Engine, list[Run]] = {}
         for run in self._runs.unfinished():
@@ -117,6 +123,8 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
                 by_engine.setdefault(run.engine, []).append(run)
         for engine, unfinished in by_engine.items():
             engine.request_stop(unfinished, StopReason.CANCEL)
+            if now:
+                engine.hurry(unfinished)
         return sum(map(len, by_engine.values()))
 
     def retry_failed(self) -> int:
@@ -172,6 +180,7 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
         return not runs.count_left() or (on_error == "raise" and bool(runs.failures()))
 
     def _values(self, on_error: OnError) -> list[Any]:
+        __tracebackhide__ = True
         errors = self.errors
         if errors and on_error == "raise":
             first = next(iter(errors))

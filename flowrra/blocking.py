@@ -80,9 +80,9 @@ class Blocking:
         """See :meth:`Flowrra.get_result`."""
         return self._state().call(self._app.get_result(run), "blocking.get_result()")
 
-    def cancel(self, run: TaskHandle[Any] | str) -> bool:
+    def cancel(self, run: TaskHandle[Any] | str, *, now: bool = False) -> bool:
         """See :meth:`Flowrra.cancel`."""
-        return self._state().call(self._app.cancel(run), "blocking.cancel()")
+        return self._state().call(self._app.cancel(run, now=now), "blocking.cancel()")
 
     def retry(self, run: TaskHandle[R] | str) -> TaskHandle[R]:
         """See :meth:`Flowrra.retry`."""

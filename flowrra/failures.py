@@ -11,7 +11,8 @@ from flowrra.core.records import ErrorInfo, Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import TaskCancelled, TaskExit
 
-_ENGINE = f"{os.path.dirname(__file__)}{os.sep}"  # noqa: PTH120 - pathlib would be all that loads it in a worker
+_HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be all that loads it in a worker
+_OURS = f"{_HERE}{os.sep}", f"{_HERE}_jupyter{os.sep}"
 _ENDS_THE_PROCESS = (SystemExit, KeyboardInterrupt, GeneratorExit)
 _CANCELLATIONS = ("asyncio.exceptions", "concurrent.futures._base")
 """Modules of the classes ``CancelledError``. Not imported: an error can be of one only where that is loaded."""
@@ -30,7 +31,7 @@ def error_info(error: BaseException) -> ErrorInfo:
 def _described(error: BaseException) -> ErrorInfo:
     told = traceback.TracebackException.from_exception(error)
     for part in _chain(told):
-        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_ENGINE)])
+        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_OURS)])
     causes = tuple(_headline(part) for part in _chain(told) if part is not told)
     return ErrorInfo(_type_name(type(error)), safe_str(error), "".join(told.format()), causes)
 

@@ -9,7 +9,8 @@ from weakref import WeakValueDictionary
 
 from flowrra.core.statuses import Status, StopReason
 from flowrra.engine.run import Progress, Run
-from flowrra.engine.waiters import Countdown, block, loop_to_pump, wait_here
+from flowrra.engine.selections import ListedRuns
+from flowrra.engine.waiters import Countdown, begin_wait, block, loop_to_pump, wait_here
 from flowrra.errors import UnknownRun, WaitTimeout
 from flowrra.events import RunEvent
 from flowrra.results import TaskResult, snapshot
@@ -79,23 +80,28 @@ class TaskHandle(Generic[R_co]):
         Raises ``TaskCancelled`` if it was cancelled; ``WaitTimeout`` (a ``TimeoutError``) after *timeout* seconds,
         while the run goes on; ``WouldDeadlock`` on a thread whose event loop has to bring the answer: ``await`` there.
         """
+        __tracebackhide__ = True
         self._wait_or_raise(timeout)
         value: R_co = value_of(self._run)
         return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Block until the run is done; return what it failed with, or None. Raises like :meth:`result` otherwise."""
+        __tracebackhide__ = True
         self._wait_or_raise(timeout)
         return self._run.exception
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the run is done; return whether it is. Raises ``WouldDeadlock`` as :meth:`result` does."""
+        __tracebackhide__ = True
         if self._run.settled:
             return True
         runs = (self._run,)
+        begin_wait(ListedRuns(runs))
         return block(Countdown(runs), timeout, loop_to_pump(runs, f"waiting for run {self.id} ({self.task_name})"))
 
     def _wait_or_raise(self, timeout: float | None) -> None:
+        __tracebackhide__ = True
         if not self.wait(timeout):
             assert timeout is not None, "only a wait with a timeout gives up"
             raise WaitTimeout(f"run {self.id} ({self.task_name})", timeout)
@@ -104,22 +110,27 @@ class TaskHandle(Generic[R_co]):
         return self._value().__await__()
 
     async def _value(self) -> R_co:
+        __tracebackhide__ = True
         if not self._run.settled:
+            begin_wait(ListedRuns((self._run,)))
             await wait_here(Countdown((self._run,)))
         value: R_co = value_of(self._run)
         return value
 
-    def cancel(self) -> bool:
+    def cancel(self, *, now: bool = False) -> bool:
         """Ask the run to stop; return whether it will. May be repeated.
 
         A waiting run is cancelled at once, a coroutine at its next ``await``. A run on the CPU pool gets a moment to
         clean up, then its process is killed and replaced; no other run notices. A function on a thread cannot be
         stopped: its run ends at once and its later answer is dropped. ``result()`` then raises ``TaskCancelled``.
+        With *now* it gets no moment to clean up, or none any more if it was asked before.
         """
         run = self._run
         if run.engine is None or not run.want_stop():
             return False
         run.engine.request_stop((run,), StopReason.CANCEL)
+        if now:
+            run.engine.hurry((run,))
         return True
 
     def add_done_callback(self, callback: Callable[[TaskHandle[R_co]], object]) -> None:
@@ -177,6 +188,7 @@ class TaskHandle(Generic[R_co]):
 
 def value_of(run: Run) -> Any:
     """The value of a run that is over, or raise its exception with the traceback that it came with."""
+    __tracebackhide__ = True
     outcome = run.outcome
     assert outcome is not None, "only a run that is over has a value"
     if outcome.exception is not None:

@@ -270,6 +270,12 @@ class Host(Protocol):
     def owner(self) -> str | None:
         """The cell execution that is submitting right now; called on the submitter's thread."""
 
+    def begin_wait(self, runs: Any) -> None:
+        """The calling code begins to wait for *runs*, or to iterate over them; :meth:`flowrra.Waits.note` takes them.
+
+        Called on its thread, wherever that is.
+        """
+
     def pump(self, until: asyncio.Future[None]) -> None:
         """Run ``io_loop`` from inside the code it is running until *until* is done; called on its thread.
 

@@ -144,6 +144,11 @@ def entered(context: RunContext) -> Iterator[None]:
         _current.reset(token)
 
 
+def is_in_run() -> bool:
+    """Whether this code belongs to a run."""
+    return _look() is not None
+
+
 @contextmanager
 def slot_given_back() -> Iterator[None]:
     """Let another run have the slot of the current one, if there is one, while that waits in the block.

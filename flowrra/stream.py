@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Self, TypeVar
 
-from flowrra.engine.waiters import Countdown, wait_here
+from flowrra.engine.selections import ListedRuns
+from flowrra.engine.waiters import Countdown, begin_wait, wait_here
 from flowrra.handle import TaskHandle
 from flowrra.options import check_positive_count
 
@@ -54,4 +55,6 @@ class Stream(Generic[R]):
             except StopIteration:
                 self._exhausted = True
             else:
-                self._ahead.append(self._submit(item))
+                handle = self._submit(item)
+                self._ahead.append(handle)
+                begin_wait(ListedRuns((handle._run,)))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Generic, Literal, TypeVar
 
 from flowrra.engine.selections import ListedRuns, Selection
-from flowrra.engine.waiters import Countdown, block, loop_to_pump, wait_here
+from flowrra.engine.waiters import Countdown, begin_wait, block, loop_to_pump, wait_here
 from flowrra.errors import InvalidOption
 from flowrra.handle import TaskHandle
 
@@ -22,6 +22,8 @@ class Completed(Generic[R]):
 
     def __iter__(self) -> Iterator[TaskHandle[R]]:
         """Blocks between handles. Raises ``WouldDeadlock`` where ``handle.result()`` would."""
+        __tracebackhide__ = True
+        begin_wait(self._runs)
         pumped = self._runs.loop_to_pump("iterating over as_completed()")
         arrivals = self._runs.arrivals()
         try:
@@ -33,6 +35,8 @@ class Completed(Generic[R]):
             arrivals.close()
 
     async def __aiter__(self) -> AsyncIterator[TaskHandle[R]]:
+        __tracebackhide__ = True
+        begin_wait(self._runs)
         arrivals = self._runs.arrivals()
         try:
             for _ in range(len(self._runs)):
@@ -58,6 +62,7 @@ def wait(
 
     Gives up after *timeout* seconds without raising. Raises ``WouldDeadlock`` where ``handle.result()`` would.
     """
+    __tracebackhide__ = True
     both = set(handles)
     runs = [handle._run for handle in both]
     match return_when:
@@ -71,6 +76,7 @@ def wait(
             raise InvalidOption(
                 f"return_when is ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION, not {return_when!r}"
             )
+    begin_wait(ListedRuns(runs))
     block(signal, timeout, loop_to_pump(runs, "wait()"))
     done = {handle for handle in both if handle.done()}
     return done, both - done

@@ -27,3 +27,19 @@ class NameTaken(FlowrraError, NameError):
             f"the variable {variable!r} holds a value of type {type(holds).__name__} and is left alone; "
             "choose another one: %flowrra start --as NAME"
         )
+
+
+class CellRefused(FlowrraError, ValueError):
+    """The cell below a ``%%flowrra`` line cannot be what was asked for."""
+
+
+class CannotTravel(FlowrraError, TypeError):
+    """A variable that the cell needs cannot be sent to a worker process."""
+
+    def __init__(self, variable: str, what: str, remedy: str, path: str = "") -> None:
+        self.variable, self.what, self.path = variable, what, path
+        where = f" (in {path})" if path else ""
+        super().__init__(
+            f"the cell needs the variable {variable!r}, which holds {what}{where} and cannot be sent to a worker "
+            f"process; {remedy}"
+        )

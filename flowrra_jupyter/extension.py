@@ -53,7 +53,8 @@ class _Extension:
         self._shell = shell
         set_host(session.host)
         shell.register_magics(FlowrraMagics(session))
-        self._undo.append(lambda: shell.magics_manager.magics["line"].pop("flowrra", None))
+        for kind in ("line", "cell"):
+            self._undo.append(lambda kind=kind: shell.magics_manager.magics[kind].pop("flowrra", None))  # type: ignore[misc]  # mypy cannot tell the type of a default of a lambda
         self._on("pre_run_cell", session.cell_began)
         self._on("post_run_cell", session.cell_ended)
         session.cell_began()

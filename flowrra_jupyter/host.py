@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from flowrra import NeedsAwait
+from flowrra import NeedsAwait, Waits
 
 KERNEL_NAME = "kernel"
 
@@ -24,6 +24,7 @@ class KernelHost:
         self._kernel = kernel
         self.name = notebook_name()
         self.io_loop = asyncio.get_running_loop()
+        self.cells = OpenCells()
         self._cell: asyncio.Task[Any] | None = None
         self._warned = False
 
@@ -32,14 +33,20 @@ class KernelHost:
         identity: str | None = self._kernel.get_parent().get("header", {}).get("msg_id")
         return identity
 
-    def cell_began(self, *_: object) -> None:
+    def begin_wait(self, runs: Any) -> None:
+        self.cells.note(self.owner(), runs)
+
+    def cell_began(self) -> None:
+        self.cells.open(self.owner())
         # A cell of a subshell runs on another thread, in a loop of its own; it cannot pump the kernel's.
         if threading.current_thread() is threading.main_thread():
             self._cell = asyncio.current_task()
 
-    def cell_ended(self, *_: object) -> None:
+    def cell_ended(self) -> Waits | None:
+        """Return what the cell has begun to wait for; None if its begin was not seen."""
         if threading.current_thread() is threading.main_thread():
             self._cell = None
+        return self.cells.close(self.owner())
 
     def pump(self, until: asyncio.Future[None]) -> None:
         """Run the kernel's loop from inside the cell that it is running, until *until* is done.
@@ -51,9 +58,13 @@ class KernelHost:
             raise NeedsAwait("a wait on another thread than the kernel's main one")
         if self._cell is None or asyncio.current_task() is not self._cell:
             raise NeedsAwait("a blocking wait inside a coroutine task or a callback of the kernel's loop")
+        __tracebackhide__ = True
         self._patch()
         try:
             self.io_loop.run_until_complete(until)
+        except KeyboardInterrupt:
+            # Without the frames of the loop, which tell nobody anything and take long to be shown.
+            raise KeyboardInterrupt from None
         except asyncio.CancelledError:
             if not until.cancelled():
                 raise
@@ -81,20 +92,48 @@ class TerminalHost:
         self._shell = shell
         self.name = notebook_name()
         self.io_loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self.cells = OpenCells()
+        self._open: str | None = None
         threading.Thread(target=self.io_loop.run_forever, name="flowrra-io", daemon=True).start()
 
     def owner(self) -> str | None:
-        return f"In[{self._shell.execution_count}]"
+        return self._open
 
-    def cell_began(self, *_: object) -> None:
-        """Nothing depends on it here."""
+    def begin_wait(self, runs: Any) -> None:
+        self.cells.note(self._open, runs)
 
-    def cell_ended(self, *_: object) -> None:
-        """Nothing depends on it here."""
+    def cell_began(self) -> None:
+        self._open = f"In[{self._shell.execution_count}]"
+        self.cells.open(self._open)
+
+    def cell_ended(self) -> Waits | None:
+        """Return what the input has begun to wait for; None if its begin was not seen."""
+        ended, self._open = self._open, None
+        return self.cells.close(ended)
 
     def pump(self, until: asyncio.Future[None]) -> None:
         """Refuse: only code that runs in the loop's own thread asks for it, and it must not block that."""
         raise NeedsAwait("a blocking wait inside a coroutine task or a callback")
+
+
+class OpenCells:
+    """The cells that are executing, each with what it has begun to wait for."""
+
+    def __init__(self) -> None:
+        self._waits: dict[str, Waits] = {}
+
+    def open(self, owner: str | None) -> None:
+        if owner is not None:
+            self._waits[owner] = Waits(owner)
+
+    def note(self, owner: str | None, runs: Any) -> None:
+        """Code of *owner* waits for *runs*; of one that is not open, nobody will ask."""
+        waits = None if owner is None else self._waits.get(owner)
+        if waits is not None:
+            waits.note(runs)
+
+    def close(self, owner: str | None) -> Waits | None:
+        return None if owner is None else self._waits.pop(owner, None)
 
 
 def notebook_name() -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, Final
 
-from flowrra import AppStats, Flowrra, FlowrraError, Status, TaskHandle, TaskResult
+from flowrra import AppStats, Flowrra, FlowrraError, Status, Task, TaskHandle, TaskResult, Waits
 from flowrra_jupyter import rich
+from flowrra_jupyter.cell_magics import Cells
+from flowrra_jupyter.commands import DEFAULT_VARIABLE
 from flowrra_jupyter.displays import Displays
 from flowrra_jupyter.errors import NameTaken, NoApp
 from flowrra_jupyter.host import KernelHost, TerminalHost
+from flowrra_jupyter.interrupts import Interrupts
 from flowrra_jupyter.sources import latest_runs, source_of
+from flowrra_jupyter.stopping import line_about
 from flowrra_jupyter.view_models import TERMINAL, short_id
 
 SHUTDOWN_SECONDS: Final = 0.02
 """How long the end of the kernel may wait for us; what is left then ends with the process."""
-DEFAULT_VARIABLE: Final = "app"
 FINDABLE: Final = 10_000
 """How far back a run is found by a part of its id."""
 
@@ -29,35 +33,42 @@ class Session:
         self.kernel = getattr(shell, "kernel", None)
         self.host = TerminalHost(shell) if self.kernel is None else KernelHost(self.kernel)
         self.displays = Displays(shell)
+        self.cells = Cells(shell.user_ns, self.app)
+        self.on_interrupt = "own"
+        self._interrupts = Interrupts(shell, self.host.io_loop) if isinstance(self.host, KernelHost) else None
         self._app: Flowrra | None = None
 
     # The app.
 
     def app(self, workers: int | None = None, name: str | None = None) -> Flowrra:
-        """Return the kernel's running app, made now if there is none or if it has another number of workers or name.
+        """Return the kernel's running app, made now if there is none or if it has another name.
 
-        A new one takes over from the old one, which ends when its runs are done; tasks of the old one run on the new.
+        With another number of *workers* it has that many from now on.
         """
         app = self._existing()
-        if app is None or workers not in (None, app.cpu_workers) or name not in (None, app.name):
-            app = Flowrra(name or (app.name if app is not None else None), cpu_workers=workers)
+        if app is None or name not in (None, app.name):
+            app = Flowrra(name, cpu_workers=workers)
+        elif workers not in (None, app.cpu_workers):
+            app.resize(workers or app.cpu_workers)
         self._app = app
         if not app.running:
             app.blocking.start()
         return app
 
-    def start(self, workers: int | None = None, variable: str = DEFAULT_VARIABLE) -> str:
+    def start(
+        self, workers: int | None = None, variable: str = DEFAULT_VARIABLE, on_interrupt: str | None = None
+    ) -> str:
         """Bind the kernel's app to *variable*; returns a line that says what there is now. Raises ``NameTaken``."""
+        self.on_interrupt = on_interrupt or self.on_interrupt
         held = self.shell.user_ns.get(variable)
         if held is not None and not isinstance(held, Flowrra):
             raise NameTaken(variable, held)
         before = self._existing()
+        number = None if before is None else before.cpu_workers
         app = self.app(workers)
         self.shell.user_ns[variable] = app
         line = f"flowrra: {variable} is running, with {_processes(app.cpu_workers)} for CPU-bound tasks"
-        if before is not None and before is not app:
-            line += f" instead of {_processes(before.cpu_workers)}"
-        return line
+        return line if number in (None, app.cpu_workers) else f"{line} instead of {_processes(number or 0)}"
 
     def current(self) -> Flowrra:
         """Return the app that the magics are about, started by one or made in a cell. Raises ``NoApp``."""
@@ -93,11 +104,80 @@ class Session:
             raise FlowrraError(f"{rich.plural(len(matches), 'run')} go by {run_id!r}; give more of the id")
         return app.handle(matches[0] if len(matches) == 1 else run_id)
 
-    def cancel(self, run_id: str | None = None) -> int:
-        """Cancel one run, or without an id all that are not done; returns how many."""
+    def cancel(self, run_id: str | None = None, *, everything: bool = False, now: bool = False) -> int:
+        """Cancel one run, or *everything* that is not done, or else what is being cancelled; returns how many runs.
+
+        With *now* they get no time to clean up, or none any more.
+        """
         if run_id is not None:
-            return int(self.find(run_id).cancel())
-        return source_of(self.current()).cancel()
+            return int(self.find(run_id).cancel(now=now))
+        if everything and not now:
+            return source_of(self.current()).cancel()
+        app = self.current()
+        running = latest_runs(app, Status.RUNNING, FINDABLE)
+        hurried = {record.task_id for record in running if everything or record.stopping}
+        cancelled = sum(app.handle(run).cancel(now=True) for run in hurried)
+        return cancelled + (source_of(app).cancel() if everything else 0)
+
+    def logs(self, run_id: str) -> str:
+        """Return what a run has printed."""
+        handle = self.find(run_id)
+        if handle.logs:
+            return handle.logs.rstrip("\n")
+        return f"flowrra: run {short_id(handle.id)} ({handle.task_name}) has printed nothing that was captured"
+
+    def retry(self, run_id: str | None = None) -> TaskHandle[Any] | RunList:
+        """Submit a run again, or without an id all failed ones of which there is no retry yet."""
+        app = self.current()
+        if run_id is not None:
+            return app.blocking.retry(self.find(run_id))
+        known = latest_runs(app, limit=FINDABLE)
+        retried = {record.retry_of for record in known}
+        failed = [record for record in known if record.status is Status.FAILED and record.task_id not in retried]
+        again: list[TaskHandle[Any]] = [app.blocking.retry(record.task_id) for record in reversed(failed)]
+        return RunList([handle.info() for handle in reversed(again)])
+
+    def pause(self, task: str | None) -> str:
+        """Hold back a task, or everything; returns a line that says so."""
+        app = self._with_task(task)
+        app.pause(task)
+        return f"flowrra: {task or 'everything'} is paused; '%flowrra resume{f' {task}' if task else ''}' lets it go on"
+
+    def resume(self, task: str | None) -> str:
+        """Undo :meth:`pause`."""
+        self._with_task(task).resume(task)
+        return f"flowrra: {task or 'everything'} goes on"
+
+    def workers(self, number: int) -> str:
+        """Have *number* worker processes."""
+        app = self.current()
+        before = app.cpu_workers
+        app.resize(number)
+        return f"flowrra: {_processes(number)} for CPU-bound tasks instead of {_processes(before)}"
+
+    def tasks(self) -> list[str]:
+        """Names of the tasks in the notebook's variables, and of the latest runs."""
+        held = [value.name for value in list(self.shell.user_ns.values()) if isinstance(value, Task)]
+        app = self._existing()
+        ran = [] if app is None else [record.task_name for record in latest_runs(app, limit=FINDABLE)]
+        return sorted({*held, *ran})
+
+    def run_ids(self) -> list[str]:
+        """Ids of the latest runs, newest first."""
+        app = self._existing()
+        return [] if app is None else [record.task_id for record in latest_runs(app)]
+
+    def _with_task(self, task: str | None) -> Flowrra:
+        """The app, if it knows a task of that name."""
+        app = self.current()
+        known = self.tasks()
+        if task is not None and task not in known:
+            near = get_close_matches(task, known, n=1)
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}" if known else "there is none"
+            )
+            raise FlowrraError(f"there is no task {task!r}; {hint}")
+        return app
 
     def _existing(self) -> Flowrra | None:
         if self._app is not None:
@@ -113,13 +193,41 @@ class Session:
 
     def cell_began(self, *_: object) -> None:
         self.host.cell_began()
+        if self._interrupts is not None:
+            self._interrupts.cell_began()
 
-    def cell_ended(self, *_: object) -> None:
-        self.host.cell_ended()
+    def cell_ended(self, result: Any) -> None:
+        """*result* is the shell's; None if the cell could not be run at all."""
+        waits = self.host.cell_ended()
+        if self._was_interrupted(result):
+            self._stop_waited_for(waits)
         self.displays.flush()
+
+    def _was_interrupted(self, result: Any) -> bool:
+        if self._interrupts is not None:
+            return self._interrupts.ended_by(result)
+        return result is not None and isinstance(result.error_in_exec, KeyboardInterrupt)
+
+    def _stop_waited_for(self, waits: Waits | None) -> None:
+        """Cancel what the interrupted cell has waited for, as far as that is asked for, and say so in a line."""
+        if self.on_interrupt == "all":
+            # Finding all of them takes a while with many runs, and the cell is to be over now.
+            threading.Thread(target=self._cancel_all, name="flowrra-cancel", daemon=True).start()
+            print("flowrra: all runs that are not done are cancelled")  # noqa: T201 - said in the cell
+        elif waits is not None:
+            line = line_about(waits.interrupt(cancel=self.on_interrupt == "own"), self.shell.user_ns)
+            if line is not None:
+                print(line)  # noqa: T201 - said in the cell
+
+    def _cancel_all(self) -> None:
+        for app in self._all_apps():
+            if app.running:
+                source_of(app).cancel()
 
     def close(self) -> None:
         """Leave views as they are and let go of the shell. Apps go on."""
+        if self._interrupts is not None:
+            self._interrupts.close()
         self.displays.close()
 
     def shutdown(self) -> None:

@@ -121,6 +121,10 @@ class Engine:
         """Ask *runs* to stop; those that are over are left as they are."""
         self.call(self._runs.stop_runs, list(runs), reason, words)
 
+    def hurry(self, runs: Iterable[Run]) -> None:
+        """Take from *runs*, which were asked to stop, the time that is left to them for it. From any thread."""
+        self.call(self._runs.hurry, list(runs))
+
     def call(self, method: Callable[..., None], *args: Any) -> None:
         """Call *method* on the loop: at once if the caller runs there, so that calls made there keep their order."""
         if self.on_loop:

@@ -35,6 +35,9 @@ class NewestRuns(MappedRuns):
     def unfinished(self) -> list[Run]:
         return [*super().unfinished(), *(run for run in self._newest.values() if not run.settled)]
 
+    def existing(self) -> list[Run]:
+        return [*super().existing(), *self._newest.values()]
+
     def count_left(self) -> int:
         return super().count_left() + sum(1 for run in self._newest.values() if not run.settled)
 

@@ -27,6 +27,8 @@ class Selection(Protocol):
 
     def __len__(self) -> int: ...
 
+    def __iter__(self) -> Iterator[Run]: ...
+
     def all_over(self, *, stop_on_failure: bool = False) -> Signal:
         """Happens when all are over, or with *stop_on_failure* when one has no value."""
 
@@ -45,6 +47,9 @@ class ListedRuns:
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._runs)
 
     def all_over(self, *, stop_on_failure: bool = False) -> Countdown:
         return Countdown(self._runs, stop_on_failure=stop_on_failure)
@@ -76,6 +81,10 @@ class MappedRuns:
     def unfinished(self) -> list[Run]:
         """Those that are not over and saved."""
         return [self.columns.run(position) for position in self.columns.unsettled(self.positions)]
+
+    def existing(self) -> list[Run]:
+        """Those that are objects; of the others it is known that they wait, or execute for the first time."""
+        return [run for position in self.positions if (run := self.columns.existing(position)) is not None]
 
     def count_left(self) -> int:
         return self.columns.count_left(self.positions)

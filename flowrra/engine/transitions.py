@@ -78,6 +78,13 @@ class Transitions:
                 self.apply(run, StopRequested(reason, words))
         self.dispatch.serve_all()
 
+    def hurry(self, runs: Iterable[Run]) -> None:
+        """End those of *runs* that were asked to stop without the rest of their grace, where an executor can."""
+        for run in runs:
+            hurry = getattr(self._executor(run), "hurry", None)
+            if hurry is not None and run.attempt is not None and run.record.stopping is not None:
+                hurry(run.attempt)
+
     def stop_at(self, when: float, run: Run, reason: StopReason) -> Timer:
         return self.clock.call_at(when, lambda: self.stop_runs((run,), reason, ""))
 

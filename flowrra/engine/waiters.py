@@ -1,18 +1,23 @@
-"""Waiting for runs, from a thread or from any event loop. A wait that ends early never touches the run."""
+"""Waiting for runs, from a thread or from any event loop. A wait that ends early never touches the run.
+
+Functions in which a user's code waits are hidden from tracebacks (``__tracebackhide__``, which IPython and pytest
+know): what matters there is the line that waits, and a notebook shows an interrupt that much sooner.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
+from contextlib import suppress
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from flowrra.engine.run import Run
 from flowrra.errors import WouldDeadlock
 from flowrra.hosting import current_host
 from flowrra.loops import LoopInbox
-from flowrra.running import slot_given_back
+from flowrra.running import is_in_run, slot_given_back
 
 T = TypeVar("T")
 
@@ -118,11 +123,18 @@ class Arrivals(Arriving[Run]):
 
 
 class _WakeThread:
+    """Not an Event: an interrupt of its wait has two frames more, and showing those takes a tenth of a second."""
+
     def __init__(self) -> None:
-        self.event = threading.Event()
+        self._lock = threading.Lock()
+        self._lock.acquire()
 
     def fire(self) -> None:
-        self.event.set()
+        with suppress(RuntimeError):  # it was released before
+            self._lock.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
 
 
 class _WakeLoop:
@@ -165,6 +177,7 @@ class LoopWaiters:
 
     async def until(self, signal: Signal) -> None:
         """Wait for *signal*. Cancelling ends this wait alone."""
+        __tracebackhide__ = True
         wake = _WakeLoop(self.inbox)
         self._enter()
         try:
@@ -194,8 +207,16 @@ class LoopWaiters:
         self._beat = self.loop.call_later(HEARTBEAT, self._pulse)
 
 
+def begin_wait(runs: Sized) -> None:
+    """Tell the host that code which is not itself a run begins to wait for *runs*, a selection of them."""
+    host = current_host()
+    if host is not None and not is_in_run():
+        host.begin_wait(runs)
+
+
 async def wait_here(signal: Signal, timeout: float | None = None) -> bool:
     """Wait in the running loop until *signal* happens; returns False after *timeout* seconds."""
+    __tracebackhide__ = True
     if timeout is None:
         await LoopWaiters.here().until(signal)
         return True
@@ -212,6 +233,7 @@ def block(signal: Signal, timeout: float | None, pumped: asyncio.AbstractEventLo
 
     *pumped* is what :func:`loop_to_pump` said for the runs that are waited for.
     """
+    __tracebackhide__ = True
     if pumped is not None:
         return _pump(signal, timeout)
     wake = _WakeThread()
@@ -219,7 +241,7 @@ def block(signal: Signal, timeout: float | None, pumped: asyncio.AbstractEventLo
         if not signal.arm(wake):
             return True
         with slot_given_back():
-            return wake.event.wait(timeout)
+            return wake.wait(timeout)
     finally:
         signal.disarm()
 
@@ -256,6 +278,7 @@ def loop_to_pump(runs: Iterable[Run], what: str) -> asyncio.AbstractEventLoop | 
 
 def _pump(signal: Signal, timeout: float | None) -> bool:
     host = current_host()
+    __tracebackhide__ = True
     assert host is not None, "loop_to_pump has found one"
     wake = _WakeLoop(LoopInbox(host.io_loop))
     timer = None if timeout is None else host.io_loop.call_later(timeout, wake.future.cancel)

@@ -67,6 +67,13 @@ class AioExecutor(InProcess[_Coroutine]):
         grace = GRACE if self._target.post(self._cancel, entry) else 0.0
         entry.grace = self._engine.loop.call_later(grace, self._abandon, entry)
 
+    def hurry(self, attempt: Attempt) -> None:
+        """Give up at once on a coroutine that was cancelled and has not ended."""
+        entry = self._executing(attempt)
+        if entry is not None and entry.grace is not None and not entry.answered:
+            entry.grace.cancel()
+            entry.grace = self._engine.loop.call_soon(self._abandon, entry)  # type: ignore[assignment]  # a handle, too
+
     async def close(self) -> None:
         for entry in self._entries.values():
             if entry.grace is not None:

@@ -94,6 +94,10 @@ class CpuExecutor:
         """
         self._running.stop(attempt)
 
+    def hurry(self, attempt: Attempt) -> None:
+        """Kill the process of *attempt*, which was asked to stop, at once."""
+        self._running.hurry(attempt)
+
     def recall(self, above: tuple[int, int] | None = None) -> None:
         self._running.recall(above)
 

@@ -340,6 +340,11 @@ class Roster:
         state.target = rank, number
         return [Interrupt(state.worker, rank, number), *self._fill_up()]
 
+    def condemned_for(self, rank: Rank, number: int) -> int | None:
+        """The worker that is about to end because it executes a run that was asked to stop, or None."""
+        waiting = (state for state in self.states.values() if state.role is Role.CONDEMNED)
+        return next((state.worker for state in waiting if state.target == (rank, number)), None)
+
     def grace_over(self, worker: int, rank: Rank, number: int) -> list[Order]:
         """How far the worker has come must have been reported before."""
         state = self.states.get(worker)

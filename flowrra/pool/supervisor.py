@@ -149,6 +149,13 @@ class Supervisor:
         else:
             self._endings.stop(attempt)
 
+    def hurry(self, attempt: Attempt) -> None:
+        """End what was left of the grace of *attempt*, if it was asked to stop."""
+        found = self._ledger.find(attempt)
+        worker = None if found is None else self._roster.condemned_for(*found)
+        if found is not None and worker is not None:
+            self._grace_over(worker, *found)
+
     def resize(self, slots: int) -> None:
         """Have *slots* workers from now on; those that are too many finish what they execute."""
         self._carry_out(self._roster.resize(slots))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flowrra import AppNotRunning, Flowrra, NeedsAwait, Status, TaskHandle, current_host, set_host
+from flowrra import AppNotRunning, Flowrra, NeedsAwait, Status, TaskHandle, Waits, current_host, set_host
 from flowrra.portal import LoopThread
 from flowrra.state import AppState
 from tests.integration.gated import Gate, GatedExecutor, on_a_thread
@@ -28,9 +28,13 @@ class LoopHost:
         self.cell = "cell 1"
         self.pumped = 0
         self.can_pump = True
+        self.waits = Waits("cell 1")
 
     def owner(self) -> str | None:
         return self.cell
+
+    def begin_wait(self, runs: Any) -> None:
+        self.waits.note(runs)
 
     def pump(self, until: asyncio.Future[None]) -> None:
         assert asyncio.get_running_loop() is self.io_loop

@@ -178,7 +178,8 @@ def test_the_magics_without_an_app_say_how_to_make_one(kernel_with_extension: Ke
         assert refused.status == "error"
         assert "UsageError: %flowrra: there is no app" in refused.stderr
         assert "%flowrra start" in refused.stderr
-    assert "usage: %flowrra" in kernel_with_extension.run("%flowrra --help").stdout
+    assert "%flowrra start" in kernel_with_extension.run("%flowrra --help").stdout
+    assert "SYNOPSIS\n    %flowrra stop [--drain]" in kernel_with_extension.run("%flowrra help stop").stdout
 
 
 def test_loading_again_changes_nothing_and_unloading_takes_everything_back(notebook: Kernel) -> None:

@@ -42,6 +42,8 @@ def on_a_thread(seconds):
 def notebook(kernel_with_extension: Kernel) -> Kernel:
     kernel_with_extension.run("%flowrra start --workers 2")
     kernel_with_extension.run(TASKS)
+    # The first traceback of a kernel takes long to be made; what is timed here is not that.
+    kernel_with_extension.run("1 / 0", check=False)
     return kernel_with_extension
 
 
@@ -98,16 +100,9 @@ def test_a_coroutine_task_that_blocks_for_another_one_is_refused_not_hung(notebo
 
 
 @pytest.mark.parametrize(
-    ("wait", "ends_with"),
-    [
-        ("spin.submit(30).result()", {"KeyboardInterrupt"}),
-        ("nap.submit(30).result()", {"KeyboardInterrupt"}),
-        # ipykernel ends a cell that awaits by cancelling it.
-        ("await spin.submit(30)", {"KeyboardInterrupt", "CancelledError"}),
-        ("await nap.submit(30)", {"KeyboardInterrupt", "CancelledError"}),
-    ],
+    "wait", ["spin.submit(30).result()", "nap.submit(30).result()", "await spin.submit(30)", "await nap.submit(30)"]
 )
-def test_interrupt_ends_a_wait_at_once(notebook: Kernel, wait: str, ends_with: set[str]) -> None:
+def test_interrupt_ends_a_wait_at_once(notebook: Kernel, wait: str) -> None:
     notebook.run("spin.submit(0).result(20)")
     cell = notebook.start_cell(f"print('waiting', flush=True)\n{wait}")
     cell.wait_for(lambda output: "waiting" in output.stdout)
@@ -116,7 +111,8 @@ def test_interrupt_ends_a_wait_at_once(notebook: Kernel, wait: str, ends_with: s
     notebook.interrupt()
     error = cell.wait(10).error
     assert error is not None
-    assert error.name in ends_with
+    assert error.name == "KeyboardInterrupt"
+    assert "hidden" in error.traceback
     assert time.monotonic() - pressed < 3 * 0.3
     assert notebook.run("await where.submit()").text == "True"
 
