@@ -228,9 +228,20 @@ class Flowrra:
         handle = self.handle(run) if isinstance(run, str) else run
         return TaskHandle(self._submitter.retry([handle._run])[0])
 
+    def call_of(self, run: TaskHandle[Any] | str) -> Callable[[], Any]:
+        """Return the call that a failed or cancelled run has made: calling it runs the function here, to see why.
+
+        Code and arguments are those of the run, with nothing of its attempts: no retries, no seed. Raises as
+        :meth:`retry` does.
+        """
+        return self._submitter.call_of((self.handle(run) if isinstance(run, str) else run)._run)
+
     def handle(self, run_id: str) -> TaskHandle[Any]:
         """Return a handle of the run with that id. Raises ``UnknownRun``."""
         run = self._state.find(run_id)
+        life = self._state.life
+        if run is None and life is not None and (kept := life.engine.kept.get(run_id)) is not None:
+            run = kept.run  # with all that is known of it, such as its logs
         if run is None:
             stored = self._state.backend.recent(run_id)
             if stored is None:

@@ -15,9 +15,9 @@ from flowrra.core.statuses import Status
 from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
 from flowrra.engine.kept import Kept
-from flowrra.engine.run import Run
+from flowrra.engine.run import FromMap, Run
 from flowrra.engine.selections import MappedRuns
-from flowrra.errors import AppNotRunning, ArgumentsGone, HandleNotAllowed, InvalidOption, NotRetryable
+from flowrra.errors import AppNotRunning, ArgumentsGone, FlowrraError, HandleNotAllowed, InvalidOption, NotRetryable
 from flowrra.functions import IO, THREADS
 from flowrra.handle import TaskHandle
 from flowrra.hosting import current_host
@@ -155,6 +155,19 @@ class Submitter:
             first = self._next_number
             self._next_number += count
         return first
+
+    def call_of(self, run: Run) -> Callable[[], Any]:
+        """See :meth:`flowrra.Flowrra.call_of`."""
+        engine = self._engine()
+        kept = _kept(engine, run)
+        encoded = kept.encoded
+        if type(encoded) is FromMap:
+            encoded = encoded.calls[encoded.position]
+        executor = engine.executors[run.submission.executor]
+        if not hasattr(executor, "call_of"):
+            raise FlowrraError(f"the executor {executor.name!r} cannot give back the calls that it has encoded")
+        call: Callable[[], Any] = executor.call_of(encoded)
+        return call
 
     def _renewed(self, engine: Engine, old: Submission, number: int) -> Submission:
         """The same once more, from now: at once, with as many seconds until its deadline, and the same draws."""

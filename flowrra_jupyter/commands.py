@@ -343,7 +343,8 @@ _TABLE: Final = (
         "logs",
         "what a run has printed",
         """What a run in a worker process has written to stdout and stderr, so far or, if it is done, altogether. Of a
-        flood the beginning and the end are kept. Coroutines and threads print into the cell that submitted them.""",
+        flood the beginning and the end are kept; of a run that has succeeded only as long as a variable of the
+        notebook holds its handle or batch. Coroutines and threads print into the cell that submitted them.""",
         [("%flowrra logs 4f2a-17", "Print its output below the cell.")],
         _run_id,
     ),
@@ -390,6 +391,22 @@ _TABLE: Final = (
         others.""",
         [("%flowrra workers 2", "Leave the other cores to something else.")],
         _of_workers,
+    ),
+    Command(
+        "debug",
+        "run a failed run again here, under the debugger",
+        """Calls the function with the same arguments in the kernel. When it raises, the debugger opens where it did:
+        'u' and 'd' go up and down the stack, 'p x' prints, 'q' leaves. The function sees this process, not a worker:
+        its own memory, the notebook's working directory, random numbers that are not those of the run.""",
+        [("%flowrra debug 4f2a-17", "Find out why that run has failed.")],
+        _run_id,
+    ),
+    Command(
+        "doctor",
+        "look for what may be wrong here, and say what to do",
+        """Checks versions, the kernel and its front end, cores, memory and shared memory, and whether a worker process
+        starts and answers. Paste its output into a bug report.""",
+        [("%flowrra doctor", "A line per check; a line with '!' says what to do.")],
     ),
     Command(
         "run",

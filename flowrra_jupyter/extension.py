@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from flowrra import AppStats, Batch, Flowrra, TaskHandle, set_host
 from flowrra_jupyter import rich
+from flowrra_jupyter.completions import Known, make_matcher
 from flowrra_jupyter.errors import MissingExtra
 from flowrra_jupyter.magics import FlowrraMagics
 from flowrra_jupyter.session import Session
@@ -57,6 +58,9 @@ class _Extension:
             self._undo.append(lambda kind=kind: shell.magics_manager.magics[kind].pop("flowrra", None))  # type: ignore[misc]  # mypy cannot tell the type of a default of a lambda
         self._on("pre_run_cell", session.cell_began)
         self._on("post_run_cell", session.cell_ended)
+        matcher = make_matcher(Known(session.run_ids, session.tasks, session.variables))
+        shell.Completer.custom_matchers.append(matcher)
+        self._undo.append(lambda: shell.Completer.custom_matchers.remove(matcher))
         session.cell_began()
         if session.kernel is None:
             self._format_as_text()

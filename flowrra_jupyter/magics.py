@@ -92,6 +92,8 @@ _ACTIONS: Final[dict[str | None, Callable[[Session, Arguments], Any]]] = {
     "pause": lambda session, given: _say(session.pause(given.task)),
     "resume": lambda session, given: _say(session.resume(given.task)),
     "workers": lambda session, given: _say(session.workers(given.number)),
+    "debug": lambda session, given: session.debug(given.id),
+    "doctor": lambda session, _: session.doctor(),
     "help": lambda _, given: _say(commands.page(given.topic)),
 }
 assert {name for name, command in COMMANDS.items() if not command.has_cell} == _ACTIONS.keys() - {None}

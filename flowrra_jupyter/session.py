@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import inspect
+import reprlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any, Final
 
-from flowrra import AppStats, Flowrra, FlowrraError, Status, Task, TaskHandle, TaskResult, Waits
-from flowrra_jupyter import rich
+from flowrra import AppStats, Batch, Flowrra, FlowrraError, Status, Task, TaskHandle, TaskResult, Waits
+from flowrra_jupyter import doctor, rich
 from flowrra_jupyter.cell_magics import Cells
 from flowrra_jupyter.commands import DEFAULT_VARIABLE
 from flowrra_jupyter.displays import Displays
@@ -121,10 +125,19 @@ class Session:
 
     def logs(self, run_id: str) -> str:
         """Return what a run has printed."""
-        handle = self.find(run_id)
+        handle = self._held(self.find(run_id))
         if handle.logs:
             return handle.logs.rstrip("\n")
         return f"flowrra: run {short_id(handle.id)} ({handle.task_name}) has printed nothing that was captured"
+
+    def _held(self, handle: TaskHandle[Any]) -> TaskHandle[Any]:
+        """The handle that a variable of the notebook has of the same run: it knows what no record keeps."""
+        for value in list(self.shell.user_ns.values()):
+            if isinstance(value, TaskHandle) and value == handle:
+                return value
+            if isinstance(value, Batch) and value.id == handle.batch_id:
+                return next((each for each in value if each == handle), handle)
+        return handle
 
     def retry(self, run_id: str | None = None) -> TaskHandle[Any] | RunList:
         """Submit a run again, or without an id all failed ones of which there is no retry yet."""
@@ -136,6 +149,24 @@ class Session:
         failed = [record for record in known if record.status is Status.FAILED and record.task_id not in retried]
         again: list[TaskHandle[Any]] = [app.blocking.retry(record.task_id) for record in reversed(failed)]
         return RunList([handle.info() for handle in reversed(again)])
+
+    def debug(self, run_id: str) -> None:
+        """Make the call of a failed run here, and open the debugger where it raises."""
+        __tracebackhide__ = True
+        handle = self.find(run_id)
+        call = self.current().call_of(handle)
+        try:
+            value = _called(call)
+        except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises is what the user is after
+            self.shell.showtraceback()
+            self.shell.debugger(force=True)
+        else:
+            print(f"flowrra: {handle.task_name} has not failed this time: it returned {reprlib.repr(value)}")  # noqa: T201 - said in the cell
+
+    def doctor(self) -> None:
+        """Say what there is, and what to do about what is in the way."""
+        for finding in doctor.look(self.shell, self._existing()):
+            print(finding)  # noqa: T201 - said in the cell
 
     def pause(self, task: str | None) -> str:
         """Hold back a task, or everything; returns a line that says so."""
@@ -166,6 +197,15 @@ class Session:
         """Ids of the latest runs, newest first."""
         app = self._existing()
         return [] if app is None else [record.task_id for record in latest_runs(app)]
+
+    def variables(self) -> list[str]:
+        """Names of the notebook's variables, without those of the shell."""
+        return sorted(
+            name for name in list(self.shell.user_ns) if not name.startswith("_") and not self._is_hidden(name)
+        )
+
+    def _is_hidden(self, name: str) -> bool:
+        return name in self.shell.user_ns_hidden
 
     def _with_task(self, task: str | None) -> Flowrra:
         """The app, if it knows a task of that name."""
@@ -241,6 +281,24 @@ class Session:
         for app in self._all_apps():
             if app.running:
                 app.blocking.stop(drain=False)
+
+
+def _called(call: Callable[[], Any]) -> Any:
+    """What *call* comes to; a coroutine is run to its end in a loop of its own, as the kernel's is taken."""
+    __tracebackhide__ = True
+    value = call()
+    if not inspect.iscoroutine(value):
+        return value
+    ended: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            ended.set_result(asyncio.run(value))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            ended.set_exception(error)
+
+    threading.Thread(target=run, name="flowrra-debug", daemon=True).start()
+    return ended.result()
 
 
 def _processes(workers: int) -> str:

@@ -11,6 +11,7 @@ from flowrra.options import check_positive_count
 from flowrra.pool.cores import available_cores
 from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
+from flowrra.pool.encoding.decoded import decode_call
 from flowrra.pool.encoding.functions import encode_function
 from flowrra.pool.supervisor import Preparation, Supervisor
 
@@ -58,6 +59,10 @@ class CpuExecutor:
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`; function, keywords and surroundings are read once for all rows."""
         return self._encoder.encode_map(call, rows)
+
+    def call_of(self, encoded: EncodedCall) -> Callable[[], Any]:
+        """The call that :meth:`encode` has encoded, to be made in this process."""
+        return decode_call(encoded)
 
     # On the engine's loop.
 

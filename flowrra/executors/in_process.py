@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from threading import RLock
@@ -78,6 +78,11 @@ class InProcess(ABC, Generic[E]):
     def again(self, encoded: tuple[Call, Context]) -> tuple[Call, Context]:
         """The same call, to be submitted anew: in the surroundings of whoever does that, where its output belongs."""
         return encoded[0], copy_context()
+
+    def call_of(self, encoded: tuple[Call, Context]) -> Callable[[], Any]:
+        """The call that :meth:`encode` has kept."""
+        call = encoded[0]
+        return partial(call.function, *call.args, **call.kwargs)
 
     async def start(self, sink: AttemptSink) -> None:
         self._sink = sink

@@ -57,6 +57,8 @@ class Kernel:
         self._client: AsyncKernelClient
         self.displays: dict[str, Display] = {}
         """Every display with an id that any cell has shown, as updates have left it."""
+        self.answers: list[str] = []
+        """What is answered, one after the other, to ``input()`` of cells that are started while there are some."""
         self.comm_messages: list[dict[str, Any]] = []
         """``comm_open``, ``comm_msg`` and ``comm_close`` from the kernel, oldest first, with their buffers."""
 
@@ -79,11 +81,12 @@ class Kernel:
         self._manager = kernel_manager(self.home, self._python)
         await self._start_process()
         self._client = self._manager.client()
-        self._client.start_channels(stdin=False, hb=False)
+        self._client.start_channels(hb=False)
         self._readers = [
             asyncio.create_task(self._read_iopub()),
             asyncio.create_task(self._read_replies(self._client.shell_channel)),
             asyncio.create_task(self._read_replies(self._client.control_channel)),
+            asyncio.create_task(self._read_questions()),
         ]
 
     async def _start_process(self) -> None:
@@ -194,7 +197,8 @@ class Kernel:
     def start_cell(self, code: str, *, subshell: str | None = None) -> Cell:
         """Execute *code* and return at once; ``.wait()`` gives its result, ``.output`` what came so far."""
         content = {
-            "code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False,
+            "code": code, "silent": False, "store_history": True, "user_expressions": {},
+            "allow_stdin": bool(self.answers),
             "stop_on_error": False,
         }  # fmt: skip
         return self._send_cell_like("execute_request", content, subshell)
@@ -278,6 +282,13 @@ class Kernel:
                 display.update(content["data"])
         elif cell is not None:
             cell.take(kind, content)
+
+    async def _read_questions(self) -> None:
+        while True:
+            message = await self._client.stdin_channel.get_msg(timeout=None)
+            if message["msg_type"] == "input_request":
+                # A cell that asks once more than expected gets an end.
+                self._client.input(self.answers.pop(0) if self.answers else "q")
 
     async def _read_replies(self, channel: Any) -> None:
         while True:
