@@ -31,6 +31,7 @@ _HOMES = {
         "MemoryLimitExceeded",
         "MissingDependency",
         "NeedsAwait",
+        "NoRoomForData",
         "NotDecodable",
         "NotEncodable",
         "NotInWorker",
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from flowrra.errors import InvalidTransition as InvalidTransition
     from flowrra.errors import MissingDependency as MissingDependency
     from flowrra.errors import NeedsAwait as NeedsAwait
+    from flowrra.errors import NoRoomForData as NoRoomForData
     from flowrra.errors import NotDecodable as NotDecodable
     from flowrra.errors import NotEncodable as NotEncodable
     from flowrra.errors import NotInWorker as NotInWorker

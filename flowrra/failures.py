@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from flowrra.core.records import ErrorInfo, Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import TaskCancelled, TaskExit
+
+if TYPE_CHECKING:
+    import traceback
 
 _HERE = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be all that loads it in a worker
 _OURS = f"{_HERE}{os.sep}", f"{_HERE}_jupyter{os.sep}"
@@ -29,6 +32,8 @@ def error_info(error: BaseException) -> ErrorInfo:
 
 
 def _described(error: BaseException) -> ErrorInfo:
+    import traceback
+
     told = traceback.TracebackException.from_exception(error)
     for part in _chain(told):
         part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_OURS)])

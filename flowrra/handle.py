@@ -9,8 +9,7 @@ from weakref import WeakValueDictionary
 
 from flowrra.core.statuses import Status, StopReason
 from flowrra.engine.run import Progress, Run
-from flowrra.engine.selections import ListedRuns
-from flowrra.engine.waiters import Countdown, begin_wait, block, loop_to_pump, wait_here
+from flowrra.engine.waiters import Over, begin_wait, block, loop_to_pump, running_loop, wait_here
 from flowrra.errors import UnknownRun, WaitTimeout
 from flowrra.events import RunEvent
 from flowrra.results import TaskResult, snapshot
@@ -96,9 +95,12 @@ class TaskHandle(Generic[R_co]):
         __tracebackhide__ = True
         if self._run.settled:
             return True
-        runs = (self._run,)
-        begin_wait(ListedRuns(runs))
-        return block(Countdown(runs), timeout, loop_to_pump(runs, f"waiting for run {self.id} ({self.task_name})"))
+        run = self._run
+        begin_wait((run,))
+        pumped = None
+        if running_loop() is not None:
+            pumped = loop_to_pump((run,), f"waiting for run {self.id} ({self.task_name})")
+        return block(Over(run), timeout, pumped)
 
     def _wait_or_raise(self, timeout: float | None) -> None:
         __tracebackhide__ = True
@@ -112,8 +114,8 @@ class TaskHandle(Generic[R_co]):
     async def _value(self) -> R_co:
         __tracebackhide__ = True
         if not self._run.settled:
-            begin_wait(ListedRuns((self._run,)))
-            await wait_here(Countdown((self._run,)))
+            begin_wait((self._run,))
+            await wait_here(Over(self._run))
         value: R_co = value_of(self._run)
         return value
 

@@ -41,6 +41,11 @@ class TaskResult:
     """What its random numbers come from, with *index*: ``options(seed=…)`` of the same number draws the same."""
     stopping: bool
     """The running attempt has been asked to stop and has not ended yet."""
+    memory_peak: int | None = None
+    """Bytes: the most private memory that a worker process was seen to use in the latest attempt.
+
+    None if nobody looked: it took less than 50 ms or little more, has not ended, or had no process of its own.
+    """
     retry_of: str | None = None
     """The id of the run that this one repeats, after ``app.retry()``; each is a run of its own."""
 
@@ -96,6 +101,7 @@ def snapshot(run: Run) -> TaskResult:
         index=submission.position,
         seed=number_of(source_of(submission).seed),
         stopping=record.stopping is not None,
+        memory_peak=(outcome.memory_peak or None) if outcome is not None else None,
         retry_of=submission.retry_of,
     )
 

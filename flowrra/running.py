@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,7 +63,18 @@ class ThinnedReport:
 class RunContext:
     """The run whose function is executing."""
 
-    __slots__ = ("_random", "_rng", "_source", "attempt", "deadline", "id", "report", "set_waiting", "task_name")
+    __slots__ = (
+        "_random",
+        "_rng",
+        "_source",
+        "attempt",
+        "cores",
+        "deadline",
+        "id",
+        "report",
+        "set_waiting",
+        "task_name",
+    )
 
     def __init__(
         self,
@@ -74,6 +85,7 @@ class RunContext:
         report: Report,
         set_waiting: Callable[[bool], object] | None = None,
         source: Source = Source(0),  # noqa: B008 - immutable
+        cores: int = 1,
     ) -> None:
         self.id = id
         self.attempt = attempt
@@ -84,6 +96,12 @@ class RunContext:
         self.report = report
         self.set_waiting = set_waiting
         """Tells the executor that the run waits for another one, or goes on; None where its slot stays its own."""
+        self.cores = cores
+        """Cores that the run may keep busy, for libraries and processes of its own that have to be told.
+
+        In a worker process it is the worker's share when the run began: all cores of the machine (or container) if no
+        other worker executes anything, one if all do. Elsewhere it is 1: coroutines and threads share their process.
+        """
         self._source = source
         self._random: random.Random | None = None
         self._rng: Any = None
@@ -149,21 +167,26 @@ def is_in_run() -> bool:
     return _look() is not None
 
 
-@contextmanager
-def slot_given_back() -> Iterator[None]:
+def slot_given_back() -> AbstractContextManager[None]:
     """Let another run have the slot of the current one, if there is one, while that waits in the block.
 
     Otherwise runs that wait for runs of the same executor would keep them from starting once they fill all slots.
     """
     context = _look()
-    if context is None or context.set_waiting is None:
-        yield
-        return
-    context.set_waiting(True)
+    return _KEPT if context is None or context.set_waiting is None else _given_back(context.set_waiting)
+
+
+_KEPT = nullcontext()
+"""One for all who have no slot: most waits are theirs."""
+
+
+@contextmanager
+def _given_back(set_waiting: Callable[[bool], object]) -> Iterator[None]:
+    set_waiting(True)
     try:
         yield
     finally:
-        context.set_waiting(False)
+        set_waiting(False)
 
 
 def current_run() -> RunContext:

@@ -6,12 +6,13 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowrra.batch import Batch
-from flowrra.core.records import RetryPolicy, Submission
+from flowrra.core.records import RetryPolicy, Submission, quick
 from flowrra.core.seeds import number_of, source_of
 from flowrra.core.statuses import Status
+from flowrra.core.tuples import NamedTuple
 from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
 from flowrra.engine.kept import Kept
@@ -73,6 +74,8 @@ class Callee(NamedTuple):
     parameters: tuple[str, ...]
     options: Options
     retry: RetryPolicy
+    timed: bool
+    """Whether the options say when it may start or must be done."""
 
 
 class Submitter:
@@ -94,11 +97,15 @@ class Submitter:
         *position* is its place among the calls that were given one seed together.
         """
         engine = self._engine()
-        _refuse_handles(callee.name, args, kwargs)
+        plain = not kwargs and _PLAIN.issuperset(map(type, args))
+        if not plain:
+            _refuse_handles(callee.name, args, kwargs)
         call = _call(callee, args, kwargs or _NO_KEYWORDS)
         encoded = _executor(engine, callee).encode(call)
         submission = self._submission(engine, callee, self._reserve(1), None, position)
-        run = Run(submission, engine, encoded, _shown(callee, call))
+        run = Run(
+            submission, engine, encoded, call if plain and args and callee.options.preview else _shown(callee, call)
+        )
         if not engine.accept(run):
             raise AppNotRunning(self._app_name())
         open_blocks.record(self, run)
@@ -188,7 +195,7 @@ class Submitter:
         self, engine: Engine, callee: Callee, number: int, batch_id: str | None, position: int | None
     ) -> Submission:
         options, host, now = callee.options, current_host(), engine.clock.now()
-        return Submission(
+        fields = (
             f"{self._prefix}-{number}",
             callee.name,
             callee.executor,
@@ -198,13 +205,15 @@ class Submitter:
             options.priority,
             callee.retry,
             options.timeout,
-            options.starts_at(now),
-            options.ends_by(now),
+            options.starts_at(now) if callee.timed else None,
+            options.ends_by(now) if callee.timed else None,
             batch_id,
             position,
             None if host is None else host.owner(),
             options.seed,
+            None,
         )
+        return quick(Submission, fields)
 
 
 def _kept(engine: Engine, run: Run) -> Kept:
@@ -248,6 +257,7 @@ def _is_plain(rows: Sequence[tuple[Any, ...]]) -> bool:
 
 
 _PLAIN = frozenset({int, float, bool, type(None)})
+"""Types whose values are no handles, and cheap to keep."""
 
 
 def _executor(engine: Engine, callee: Callee) -> Executor:
@@ -265,7 +275,8 @@ def _call(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> C
             f"memory_limit: runs of {callee.name!r} share this process, where memory cannot be told apart; "
             "add cpu_bound=True"
         )
-    return Call(callee.name, callee.function, args, kwargs, callee.parameters, limit, callee.options.readonly)
+    fields = callee.name, callee.function, args, kwargs, callee.parameters, limit, callee.options.readonly
+    return quick(Call, fields)
 
 
 def _refuse_handles(task_name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
@@ -44,7 +44,7 @@ class Waits:
         self._runs: WeakSet[Run] = WeakSet()
         self._maps: WeakKeyDictionary[Columns, set[range]] = WeakKeyDictionary()
 
-    def note(self, runs: Selection) -> None:
+    def note(self, runs: Selection | Iterable[Run]) -> None:
         """*runs* are being waited for from now on, also between the steps of an iteration."""
         if isinstance(runs, MappedRuns):
             self._maps.setdefault(runs.columns, set()).add(runs.positions)

@@ -10,6 +10,7 @@ from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import FlowrraError, MemoryLimitExceeded, NotDecodable, TaskCancelled, WorkerLost, WorkerStartFailed
 from flowrra.failures import error_info, safe_str
 from flowrra.interfaces import Attempt
+from flowrra.pool.crash_report import without_engine_frames
 from flowrra.pool.encoding.failures import decode_failure
 from flowrra.pool.encoding.payloads import BUILTIN, PLAIN, arrived, load
 from flowrra.pool.transport.messages import Ended
@@ -35,11 +36,11 @@ def lost(attempt: Attempt, number: int, pid: int, ended: Ended) -> Outcome:
             pid=pid,
             exit_code=ended.exit_code,
             attempt=attempt.number,
-            stderr_tail=ended.stderr_tail.decode(errors="replace"),
+            stderr_tail=without_engine_frames(ended.stderr_tail.decode(errors="replace")),
             peak_memory=ended.peak,
             out_of_memory=ended.out_of_memory,
         )
-    return _failure(OutcomeKind.WORKER_LOST, error)
+    return _failure(OutcomeKind.WORKER_LOST, error)._replace(memory_peak=ended.peak)
 
 
 def not_started(why: str) -> Outcome:
@@ -70,8 +71,8 @@ def rebuilt(attempt: Attempt, answer: Ending, parts: list[memoryview] | OSError)
         if isinstance(parts, OSError):
             raise parts
         if kind is OutcomeKind.RETURNED:
-            return Outcome(kind, value=load(answer.head, parts), size=size)
-        return decode_failure(kind, answer.head, parts)._replace(size=size)
+            return Outcome(kind, value=load(answer.head, parts), size=size, memory_peak=answer.peak)
+        return decode_failure(kind, answer.head, parts)._replace(size=size, memory_peak=answer.peak)
     except BaseException as error:  # noqa: BLE001 - the user's __setstate__ may raise anything, on a thread of ours
         refused = NotDecodable(attempt.task_name, "the result", type(error).__name__, safe_str(error))
         refused.__cause__ = error if isinstance(error, Exception) else None

@@ -36,7 +36,8 @@ def run_all(kernel: Kernel) -> list[CellResult]:
     for result in results:
         assert result.stderr == "" or "already loaded" in result.stdout
     kernel.run(
-        "give_up = time.monotonic() + 20\nwhile 'mapped' not in globals() and time.monotonic() < give_up: time.sleep(0.01)"
+        "give_up = time.monotonic() + 20\n"
+        "while 'mapped' not in globals() and time.monotonic() < give_up: time.sleep(0.01)"
     )
     assert kernel.run("results, mapped").text == "([1, 2, 3, 4, 5, 6, 7, 8], [10, 20])"
     return results

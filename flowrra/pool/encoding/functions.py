@@ -10,16 +10,18 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import xxhash
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.captures import Captures, read_captures
 from flowrra.pool.encoding.large_captures import hint_at_large
 from flowrra.pool.encoding.payloads import CLOUD, Payload, build
-from flowrra.pool.encoding.pickler import Pickler
+from flowrra.pool.encoding.pickler import Pickler, ReadonlyPickler
 from flowrra.pool.encoding.values import encode_value, refusal
+from flowrra.pool.preloading import WORTH_PRELOADING
 
 _MOST_SOURCE = 64 * 1024
 """Bytes of cells' source that travel with a function; a traceback is readable without the rest."""
@@ -32,6 +34,8 @@ class FunctionRef(NamedTuple):
     payload: Payload
     sources: tuple[tuple[str, str], ...]
     reusable: bool
+    modules: tuple[str, ...] = ()
+    """Those worth preloading that it refers to."""
 
 
 class FunctionEncoder:
@@ -43,18 +47,19 @@ class FunctionEncoder:
         self._known = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
 
-    def encode(self, task: str, function: Callable[..., Any]) -> FunctionRef:
+    def encode(self, task: str, function: Callable[..., Any], *, readonly: bool = False) -> FunctionRef:
         """Raises ``NotEncodable`` or ``HandleNotAllowed``."""
+        keepable = isinstance(function, types.FunctionType) or getattr(type(function), "__flowrra_task__", False)
+        if keepable:
+            with self._lock:
+                known = self._known.get(function)
+            if known is not None and known[0].hold():
+                return known[1]
         captures = read_captures(function)
-        if not captures.immutable or not isinstance(function, types.FunctionType):
-            return encode_function(task, function, self._depot, reusable=captures.immutable)
-        with self._lock:
-            known = self._known.get(function)
-        if known is not None and known[0].same_as(captures):
-            return known[1]
-        ref = encode_function(task, function, self._depot, reusable=True)
-        with self._lock:
-            self._known[function] = (captures, ref)
+        ref = encode_function(task, function, self._depot, reusable=captures.immutable, readonly=readonly)
+        if keepable and captures.immutable:  # then there is nothing that readonly would change
+            with self._lock:
+                self._known[function] = (captures, ref)
         return ref
 
     def forget(self) -> None:
@@ -62,15 +67,19 @@ class FunctionEncoder:
             self._known.clear()
 
 
-def encode_function(task: str, function: Callable[..., Any], depot: Depot, *, reusable: bool) -> FunctionRef:
+def encode_function(
+    task: str, function: Callable[..., Any], depot: Depot, *, reusable: bool, readonly: bool = False
+) -> FunctionRef:
     """Snapshot *function* with what it captures and the source of the cells it comes from."""
     files: dict[str, None] = {}
+    modules: set[str] = set()
 
     def pickler(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]) -> bytes:
         file = io.BytesIO()
-        cloud = Pickler(file, keep_in_band)
+        cloud = (ReadonlyPickler if readonly else Pickler)(file, keep_in_band)
         cloud.dump(value)
         files.update(cloud.files)
+        modules.update(cloud.modules)
         return file.getvalue()
 
     try:
@@ -79,13 +88,14 @@ def encode_function(task: str, function: Callable[..., Any], depot: Depot, *, re
         raise refusal(task, error, {"the function": function}) from error
     hint_at_large(task, function, payload.size)
     sources = _sources(files)
-    return FunctionRef(_digest(payload, sources), payload, sources, reusable)
+    wanted = tuple(name for name in WORTH_PRELOADING if name in modules)
+    return FunctionRef(_digest(payload, sources), payload, sources, reusable, wanted)
 
 
-def encode_constants(task: str, constants: Mapping[str, Any], depot: Depot) -> FunctionRef:
+def encode_constants(task: str, constants: Mapping[str, Any], depot: Depot, *, readonly: bool = False) -> FunctionRef:
     """Snapshot the keywords that all runs of a map share."""
     try:
-        payload = encode_value(dict(constants), depot)
+        payload = encode_value(dict(constants), depot, readonly=readonly)
     except Exception as error:
         raise refusal(task, error, {f"kwargs[{name!r}]": value for name, value in constants.items()}) from error
     return FunctionRef(_digest(payload, ()), payload, (), reusable=False)

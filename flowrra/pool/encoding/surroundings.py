@@ -8,20 +8,11 @@ import pickle
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, MutableMapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "LOKY_MAX_CPU_COUNT",
-)
-"""The last one is for joblib inside a task: ``n_jobs=-1`` counts these cores, not those of the other workers."""
+from flowrra.core.tuples import NamedTuple
+
 _WARNING = 30
 _KERNEL_BACKENDS = ("module://matplotlib_inline", "module://ipykernel")
 
@@ -42,16 +33,19 @@ class SurroundingsReader:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._raw: tuple[Any, ...] = ()
-        self._latest = SurroundingsRef(0, b"")
+        self._latest: tuple[SurroundingsRef, _Raw | None] = SurroundingsRef(0, b""), None
 
     def current(self) -> SurroundingsRef:
+        latest, raw = self._latest
+        if raw is not None and _is_as_read(raw):
+            return latest
         raw = _read_raw()
         with self._lock:
-            if raw != self._raw:
-                self._latest = SurroundingsRef(self._latest.number + 1, _write(raw))
-                self._raw = raw
-            return self._latest
+            latest, known = self._latest
+            if raw != known:
+                latest = SurroundingsRef(latest.number + 1, _write(raw))
+                self._latest = latest, raw
+            return latest
 
 
 class SurroundingsRef(NamedTuple):
@@ -59,12 +53,30 @@ class SurroundingsRef(NamedTuple):
     pickled: bytes
 
 
-def _read_raw() -> tuple[Any, ...]:
-    try:
-        cwd = os.getcwd()
-    except FileNotFoundError:
-        cwd = None
-    return cwd, tuple(sys.path), _environ().copy(), tuple(warnings.filters), _log_level()
+class _Raw(NamedTuple):
+    """As they are kept in this process."""
+
+    cwd: str | None
+    path: list[Any]
+    environ: dict[bytes, bytes]
+    filters: list[Any]
+    log_level: int
+
+
+def _read_raw() -> _Raw:
+    return _Raw(_cwd(), list(sys.path), _environ().copy(), list(warnings.filters), _log_level())
+
+
+def _is_as_read(raw: _Raw) -> bool:
+    """Asked for each submission: compares without a copy, and what has not changed is the same objects."""
+    cwd, path, environ, filters, log_level = raw
+    return (
+        _log_level() == log_level
+        and sys.path == path
+        and warnings.filters == filters
+        and _environ() == environ
+        and _cwd() == cwd
+    )
 
 
 def _log_level() -> int:
@@ -80,7 +92,7 @@ def _environ() -> dict[bytes, bytes]:
     return stored
 
 
-def _write(raw: tuple[Any, ...]) -> bytes:
+def _write(raw: _Raw) -> bytes:
     cwd, path, environ, filters, log_level = raw
     decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
     completed = {os.fsencode(name): os.fsencode(value) for name, value in with_defaults(decoded).items()}
@@ -96,13 +108,8 @@ def _is_portable(entry: tuple[Any, ...]) -> bool:
 
 
 def with_defaults(environ: Mapping[str, str]) -> dict[str, str]:
-    """*environ* plus what a worker needs and the user has not decided.
-
-    One thread per numeric library, since there is a worker per core; no drawing into a kernel that is not there.
-    """
+    """*environ*, but for drawing into a kernel that is not there."""
     completed = dict(environ)
-    for name in THREAD_VARIABLES:
-        completed.setdefault(name, "1")
     if completed.get("MPLBACKEND", _KERNEL_BACKENDS[0]).startswith(_KERNEL_BACKENDS):
         completed["MPLBACKEND"] = "agg"
     return completed
@@ -116,13 +123,23 @@ def settle(wanted: Surroundings) -> None:
         sys.path[:] = wanted.path
         importlib.invalidate_caches()
     if _environ() != wanted.environ:
-        _replace(os.environb, wanted.environ)
+        _replace_environ(wanted.environ)
     if tuple(warnings.filters) != wanted.filters:
         warnings.filters[:] = wanted.filters  # type: ignore[index]  # typeshed shows the list as a Sequence
         # What has been shown once is forgotten, as after every public way to change filters.
         warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001 - those ways add, none replaces
     if _log_level() != wanted.log_level:
         importlib.import_module("logging").getLogger().setLevel(wanted.log_level)
+
+
+def are_settled(wanted: Surroundings) -> bool:
+    """Whether this process looks like *wanted* but for its environment, which no native code changes."""
+    return (
+        tuple(sys.path) == wanted.path
+        and tuple(warnings.filters) == wanted.filters
+        and _log_level() == wanted.log_level
+        and (wanted.cwd is None or _cwd() == wanted.cwd)
+    )
 
 
 def _cwd() -> str | None:
@@ -132,9 +149,10 @@ def _cwd() -> str | None:
         return None
 
 
-def _replace(mapping: MutableMapping[bytes, bytes], wanted: Mapping[bytes, bytes]) -> None:
-    for name in [name for name in mapping if name not in wanted]:
-        del mapping[name]
+def _replace_environ(wanted: Mapping[bytes, bytes]) -> None:
+    now = _environ()
+    for name in [name for name in now if name not in wanted]:
+        del os.environb[name]
     for name, value in wanted.items():
-        if mapping.get(name) != value:
-            mapping[name] = value
+        if now.get(name) != value:
+            os.environb[name] = value

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import array
+import errno
 import itertools
 import os
 import socket
+import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.transport.messages import PACKET, Message, pack, unpack
 from flowrra.pool.transport.segments import Segment
 
 _SEND_BUFFER = 1024 * 1024
+_AGAIN = 0.005
+"""Seconds until descriptors are sent again of which there were too many under way."""
 _INT = array.array("i").itemsize
 
 
@@ -29,24 +34,36 @@ class Received(NamedTuple):
 class Receiver:
     """Receives from one socket into a buffer of its own: a fresh one per packet would cost more than the packet.
 
+    Descriptors beyond *most_fds* that come with a packet are lost.
     Not for two threads, nor for a signal handler beside the code it interrupts.
     """
 
     def __init__(self, sock: socket.socket, size: int = PACKET, most_fds: int = 1) -> None:
         self.sock = sock
+        self.closed = False
+        """The other side was found to be gone, and to have left nothing."""
         self._buffer = bytearray(size)
         self._view = memoryview(self._buffer)
-        self._room = socket.CMSG_SPACE(most_fds * _INT)
+        self._room = socket.CMSG_SPACE(most_fds * _INT) if most_fds else 0
 
     def receive(self, *, wait: bool = False) -> Received | None:
         """One message. None: nothing there, or the other side is gone. A non-blocking socket never waits."""
+        flags = _WAIT if wait else _DONT_WAIT
+        fds: list[int] = []
         try:
-            size, ancillary, _, _ = self.sock.recvmsg_into([self._buffer], self._room, _WAIT if wait else _DONT_WAIT)
+            if self._room:
+                size, ancillary, _, _ = self.sock.recvmsg_into([self._buffer], self._room, flags)
+                if ancillary:
+                    fds = _descriptors(ancillary)
+            else:
+                # Takes half as long.
+                size = self.sock.recv_into(self._buffer, 0, flags)
         except (BlockingIOError, ConnectionResetError):
             return None
         if not size:
+            self.closed = True
             return None
-        return Received(unpack(self._view[:size]), _descriptors(ancillary) if ancillary else [])
+        return Received(unpack(self._view[:size]), fds)
 
     def is_closed(self) -> bool:
         """The other side is gone and has left nothing."""
@@ -92,6 +109,24 @@ def send(sock: socket.socket, message: Message, segment: Segment | None = None) 
 def send_with(sock: socket.socket, message: Message, fds: Sequence[int]) -> None:
     """Send *message* and copies of *fds* in one packet."""
     sock.sendmsg([pack(message)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+
+
+def is_overloaded(error: OSError) -> bool:
+    """More descriptors of this user's are under way, unreceived, than one process may have: it passes."""
+    return error.errno == errno.ETOOMANYREFS
+
+
+def send_in_the_end(sock: socket.socket, message: Message, fds: Sequence[int]) -> None:
+    """As :func:`send_with`, for whoever has nothing else to do: waits while too many descriptors are under way."""
+    while True:
+        try:
+            send_with(sock, message, fds)
+        except OSError as error:
+            if not is_overloaded(error):
+                raise
+            time.sleep(_AGAIN)  # nothing tells when others have received theirs
+        else:
+            return
 
 
 def _descriptors(ancillary: Sequence[tuple[int, int, Any]]) -> list[int]:
