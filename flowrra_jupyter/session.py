@@ -11,7 +11,7 @@ from flowrra_jupyter import rich
 from flowrra_jupyter.displays import Displays
 from flowrra_jupyter.errors import NameTaken, NoApp
 from flowrra_jupyter.host import KernelHost, TerminalHost
-from flowrra_jupyter.sources import latest_runs, source_of
+from flowrra_jupyter.sources import cancel_all, latest_runs
 from flowrra_jupyter.view_models import TERMINAL, short_id
 
 SHUTDOWN_SECONDS: Final = 0.02
@@ -97,7 +97,7 @@ class Session:
         """Cancel one run, or without an id all that are not done; returns how many."""
         if run_id is not None:
             return int(self.find(run_id).cancel())
-        return source_of(self.current()).cancel()
+        return cancel_all(self.current())
 
     def _existing(self) -> Flowrra | None:
         if self._app is not None:
