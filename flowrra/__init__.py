@@ -29,6 +29,7 @@ _HOMES = {
         "InvalidTransition",
         "MemoryLimitExceeded",
         "NeedsAwait",
+        "NoRoomForData",
         "NotDecodable",
         "NotEncodable",
         "NotInWorker",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from flowrra.errors import InvalidTask as InvalidTask
     from flowrra.errors import InvalidTransition as InvalidTransition
     from flowrra.errors import NeedsAwait as NeedsAwait
+    from flowrra.errors import NoRoomForData as NoRoomForData
     from flowrra.errors import NotDecodable as NotDecodable
     from flowrra.errors import NotEncodable as NotEncodable
     from flowrra.errors import NotInWorker as NotInWorker

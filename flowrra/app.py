@@ -15,7 +15,7 @@ from flowrra.config import IoLoop, settings_from
 from flowrra.core.statuses import Status
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
-from flowrra.engine.waiters import Countdown, wait_here
+from flowrra.engine.waiters import Over, wait_here
 from flowrra.errors import AppNotRunning, UnknownRun, WaitTimeout, WouldDeadlock
 from flowrra.events import RunEvent
 from flowrra.functions import check_function, is_coroutine_function, name_of
@@ -176,7 +176,7 @@ class Flowrra:
         handle = self.handle(run) if isinstance(run, str) else run
         awaited = handle._run
         if not awaited.settled:
-            await wait_here(Countdown((awaited,)), timeout)
+            await wait_here(Over(awaited), timeout)
         if not awaited.settled:
             assert timeout is not None, "only a wait with a timeout gives up"
             raise WaitTimeout(f"run {handle.id} ({handle.task_name})", timeout)

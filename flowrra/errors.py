@@ -217,6 +217,22 @@ class NotEncodable(FlowrraError, TypeError):
         super().__init__(f"{path} of {task!r} cannot be sent to or from a worker process: {what} ({reason}); {remedy}")
 
 
+class NoRoomForData(FlowrraError):
+    """The large data of a submission cannot be kept: memory, disk or descriptors are used up. Nothing was submitted.
+
+    ``need`` and ``free`` (memory) are bytes, ``place`` is the full folder, or empty; ``reason`` is the system's words.
+    """
+
+    def __init__(self, task: str, need: int, reason: str, place: str, free: int) -> None:
+        self.task, self.need, self.reason, self.place, self.free = task, need, reason, place, free
+        where = f"the folder {place}" if place else "shared memory"
+        super().__init__(
+            f"nothing of {task!r} was submitted: {format_bytes(need)} of its data do not fit into {where} ({reason}; "
+            f"{format_bytes(free)} of memory are free); wait until runs that use other data are done, submit less at a "
+            "time, or set FLOWRRA_SPILL to a folder with more room"
+        )
+
+
 class NotDecodable(NotEncodable):
     """A function, an argument or a result was sent but could not be rebuilt on the other side."""
 

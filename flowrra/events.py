@@ -42,20 +42,18 @@ class Dispatcher:
         self._subscribers: tuple[Callable[[RunEvent], object], ...] = ()
         self.followers: tuple[Callable[[object], object], ...] = ()
         """Called on the engine's thread, where they must not linger, with each run or map that is submitted."""
+        self.watched = False
+        """Whether anyone would hear an event."""
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._failed: list[Callable[..., object]] = []
         self.lost = 0
 
-    @property
-    def watched(self) -> bool:
-        """Whether anyone would hear an event."""
-        return bool(self._subscribers)
-
     def subscribe(self, callback: Callable[[RunEvent], object]) -> Callable[[], None]:
         """Call *callback* with each event from now on; returns the call that ends it (may be repeated)."""
         with self._lock:
             self._subscribers = (*self._subscribers, callback)
+            self.watched = True
 
         left = False
 
@@ -68,6 +66,7 @@ class Dispatcher:
                     kept.remove(callback)
                 left = True
                 self._subscribers = tuple(kept)
+                self.watched = bool(kept)
 
         return unsubscribe
 

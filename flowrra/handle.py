@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from flowrra.core.statuses import Status, StopReason
 from flowrra.engine.run import Progress, Run
-from flowrra.engine.waiters import Countdown, block, loop_to_pump, wait_here
+from flowrra.engine.waiters import Over, block, loop_to_pump, running_loop, wait_here
 from flowrra.errors import UnknownRun, WaitTimeout
 from flowrra.events import RunEvent
 from flowrra.results import TaskResult, snapshot
@@ -92,8 +92,11 @@ class TaskHandle(Generic[R_co]):
         """Block until the run is done; return whether it is. Raises ``WouldDeadlock`` as :meth:`result` does."""
         if self._run.settled:
             return True
-        runs = (self._run,)
-        return block(Countdown(runs), timeout, loop_to_pump(runs, f"waiting for run {self.id} ({self.task_name})"))
+        run = self._run
+        pumped = None
+        if running_loop() is not None:
+            pumped = loop_to_pump((run,), f"waiting for run {self.id} ({self.task_name})")
+        return block(Over(run), timeout, pumped)
 
     def _wait_or_raise(self, timeout: float | None) -> None:
         if not self.wait(timeout):
@@ -105,7 +108,7 @@ class TaskHandle(Generic[R_co]):
 
     async def _value(self) -> R_co:
         if not self._run.settled:
-            await wait_here(Countdown((self._run,)))
+            await wait_here(Over(self._run))
         value: R_co = value_of(self._run)
         return value
 

@@ -23,7 +23,7 @@ class Call(NamedTuple):
     memory_limit: int | None = None
     """Bytes of private memory that a run may use; for executors whose runs have processes of their own."""
     readonly: bool = False
-    """Option of the task: in another process, large buffers are given as read-only views."""
+    """Option of the task: in another process, arrays cannot be written to."""
 
     def __str__(self) -> str:
         return preview_arguments(self.args, self.kwargs, self.parameters)

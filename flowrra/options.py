@@ -90,6 +90,11 @@ class Options:
             self.retry_on,
         )
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether :meth:`starts_at` or :meth:`ends_by` say anything."""
+        return bool(self.delay) or self.not_before is not None or self.deadline is not None
+
     def starts_at(self, now: Moment) -> float | None:
         """The monotonic time before which the run must not start, or None."""
         if not self.delay and self.not_before is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -144,21 +144,26 @@ def entered(context: RunContext) -> Iterator[None]:
         _current.reset(token)
 
 
-@contextmanager
-def slot_given_back() -> Iterator[None]:
+def slot_given_back() -> AbstractContextManager[None]:
     """Let another run have the slot of the current one, if there is one, while that waits in the block.
 
     Otherwise runs that wait for runs of the same executor would keep them from starting once they fill all slots.
     """
     context = _look()
-    if context is None or context.set_waiting is None:
-        yield
-        return
-    context.set_waiting(True)
+    return _KEPT if context is None or context.set_waiting is None else _given_back(context.set_waiting)
+
+
+_KEPT = nullcontext()
+"""One for all who have no slot: most waits are theirs."""
+
+
+@contextmanager
+def _given_back(set_waiting: Callable[[bool], object]) -> Iterator[None]:
+    set_waiting(True)
     try:
         yield
     finally:
-        context.set_waiting(False)
+        set_waiting(False)
 
 
 def current_run() -> RunContext:

@@ -87,7 +87,9 @@ class AppState:
     @property
     def engine(self) -> Engine:
         """The running engine. Raises ``AppNotRunning``."""
-        life = self.life
+        life = self._life
+        if life is None or life.loop.is_closed():
+            life = self.life
         if life is None:
             raise AppNotRunning(self.name)
         return life.engine

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Self, TypeVar
 
-from flowrra.engine.waiters import Countdown, wait_here
+from flowrra.engine.waiters import Over, wait_here
 from flowrra.handle import TaskHandle
 from flowrra.options import check_positive_count
 
@@ -44,7 +44,7 @@ class Stream(Generic[R]):
             raise StopAsyncIteration
         run = self._ahead[0]._run
         if not run.settled:
-            await wait_here(Countdown((run,)))
+            await wait_here(Over(run))
         return self._ahead.popleft()
 
     def _fill(self) -> None:

@@ -70,6 +70,8 @@ class Callee(NamedTuple):
     parameters: tuple[str, ...]
     options: Options
     retry: RetryPolicy
+    timed: bool
+    """Whether the options say when it may start or must be done."""
 
 
 class Submitter:
@@ -91,11 +93,15 @@ class Submitter:
         *position* is its place among the calls that were given one seed together.
         """
         engine = self._engine()
-        _refuse_handles(callee.name, args, kwargs)
+        plain = not kwargs and _PLAIN.issuperset(map(type, args))
+        if not plain:
+            _refuse_handles(callee.name, args, kwargs)
         call = _call(callee, args, kwargs or _NO_KEYWORDS)
         encoded = _executor(engine, callee).encode(call)
         submission = self._submission(engine, callee, self._reserve(1), None, position)
-        run = Run(submission, engine, encoded, _shown(callee, call))
+        run = Run(
+            submission, engine, encoded, call if plain and args and callee.options.preview else _shown(callee, call)
+        )
         if not engine.accept(run):
             raise AppNotRunning(self._app_name())
         open_blocks.record(self, run)
@@ -144,8 +150,8 @@ class Submitter:
             options.priority,
             callee.retry,
             options.timeout,
-            options.starts_at(now),
-            options.ends_by(now),
+            options.starts_at(now) if callee.timed else None,
+            options.ends_by(now) if callee.timed else None,
             batch_id,
             position,
             None if host is None else host.owner(),
@@ -183,6 +189,7 @@ def _is_plain(rows: Sequence[tuple[Any, ...]]) -> bool:
 
 
 _PLAIN = frozenset({int, float, bool, type(None)})
+"""Types whose values are no handles, and cheap to keep."""
 
 
 def _executor(engine: Engine, callee: Callee) -> Executor:

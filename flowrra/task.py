@@ -32,10 +32,13 @@ class Task(Generic[P, R]):
 
     def __init__(self, function: Callable[..., Any], name: str, options: Options, submitter: Submitter | None) -> None:
         # Raises here, so that a variant made with .options() is refused where it is written.
-        self._executor = executor_for(function, options)
-        self._parameters = parameter_names(function)
-        self._retry = options.retry_policy()
+        executor = executor_for(function, options)
+        self._submitted = Callee(
+            function, name, executor, parameter_names(function), options, options.retry_policy(), options.is_timed
+        )
         functools.update_wrapper(self, function, updated=())
+        self._is_local = getattr(self, "__module__", "__main__") == "__main__"
+        """Another process cannot import it, so nobody has to ask whether it is what would be imported."""
         self.name = name
         self._function = function
         self._options = options
@@ -52,7 +55,8 @@ class Task(Generic[P, R]):
         For the CPU pool the arguments are snapshotted here: what is done to them later changes nothing. Coroutines and
         threads get the objects themselves. Raises ``AppNotRunning``, and ``NotEncodable`` for what cannot travel.
         """
-        return self._submitter_here().submit(self._callee(), args, kwargs)
+        submitter = self._submitter or self._submitter_here()
+        return submitter.submit(self._submitted if self._is_local else self._callee(), args, kwargs)
 
     def map(self, items: Iterable[Any], /, *more: Iterable[Any], **constants: Any) -> Batch[R]:
         """Queue one run per item and return their batch at once.
@@ -97,8 +101,7 @@ class Task(Generic[P, R]):
 
     def _callee(self) -> Callee:
         # A worker that can import this task finds it, not the function behind it, under the function's name.
-        function = self if self._is_importable() else self._function
-        return Callee(function, self.name, self._executor, self._parameters, self._options, self._retry)
+        return self._submitted._replace(function=self) if self._is_importable() else self._submitted
 
     def _is_importable(self) -> bool:
         module, qualname = getattr(self, "__module__", ""), getattr(self, "__qualname__", "")

@@ -41,7 +41,8 @@ class MemoryBackend:
 
     def save_now(self, done: Sequence[Stored]) -> None:
         """As :meth:`save`, which has nothing to wait for here."""
-        if isinstance(done, StoredSpan) and len(done) >= _SHORT:
+        # A tuple first: to ask it whether it is an abstract sequence of some kind takes longer than all that follows.
+        if type(done) is not tuple and isinstance(done, StoredSpan) and len(done) >= _SHORT:
             first = done[0].record.submission.id
             if first not in self._runs:
                 self._runs[first] = done
@@ -50,7 +51,8 @@ class MemoryBackend:
         else:
             for run in done:
                 self._keep(run)
-        self._shrink()
+        if self._count > self._keep_runs or self._bytes > self._keep_bytes:
+            self._shrink()
 
     def _keep(self, run: Stored) -> None:
         run_id = run.record.submission.id
@@ -100,11 +102,11 @@ class MemoryBackend:
     def _shrink(self) -> None:
         while self._count > self._keep_runs and len(self._runs) > 1:
             run_id, oldest = self._runs.popitem(last=False)
-            if isinstance(oldest, StoredSpan):
+            if isinstance(oldest, Stored):
+                self._count -= 1
+            else:
                 self._count -= len(oldest)
                 self._spans.remove(oldest)
-            else:
-                self._count -= 1
             self._bytes -= self._sized.pop(run_id, 0)
         while self._bytes > self._keep_bytes and len(self._sized) > 1:
             run_id, size = self._sized.popitem(last=False)

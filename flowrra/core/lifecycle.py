@@ -88,37 +88,20 @@ def succeed(done: bytearray, first: int, length: int) -> None:
     done[first:stop] = b"\1" * length
 
 
-# Two of these are made for each run, and _replace() takes three times as long as the constructor.
+# Two of these are made for each run. With its fields in order a record takes half the time that it takes with their
+# names, and a sixth of what _replace() takes.
 
 
 def _begun(record: RunRecord, worker: str | None, now: float) -> RunRecord:
-    return RunRecord(
-        submission=record.submission,
-        status=Status.RUNNING,
-        attempt=record.attempt + 1,
-        started=now,
-        finished=None,
-        ready_at=None,
-        worker=worker,
-        stopping=None,
-        reason=record.reason,
-        errors=record.errors,
-    )
+    finished = ready_at = stopping = None
+    submission, _, attempt, *_, reason, errors = record
+    return RunRecord(submission, Status.RUNNING, attempt + 1, now, finished, ready_at, worker, stopping, reason, errors)
 
 
 def _over(record: RunRecord, status: Status, errors: tuple[ErrorInfo, ...], now: float) -> RunRecord:
-    return RunRecord(
-        submission=record.submission,
-        status=status,
-        attempt=record.attempt,
-        started=record.started,
-        finished=now,
-        ready_at=None,
-        worker=record.worker,
-        stopping=None,
-        reason=record.reason,
-        errors=errors,
-    )
+    ready_at = stopping = None
+    submission, _, attempt, started, _, _, worker, _, reason, _ = record
+    return RunRecord(submission, status, attempt, started, now, ready_at, worker, stopping, reason, errors)
 
 
 def _end(record: RunRecord, outcome: Outcome, chance: float, now: float) -> Decision:

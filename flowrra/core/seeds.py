@@ -27,8 +27,13 @@ class Source(NamedTuple):
 
 def source_of(submission: Submission) -> Source:
     """Where the run of *submission* draws from, in all of its attempts."""
+    return Source(seed_of(submission), submission.position or 0)
+
+
+def seed_of(submission: Submission) -> int | str:
+    """The seed in its source."""
     seed = submission.seed
-    return Source((submission.batch_id or submission.id) if seed is None else seed, submission.position or 0)
+    return (submission.batch_id or submission.id) if seed is None else seed
 
 
 def number_of(seed: int | str) -> int:

@@ -151,18 +151,19 @@ class Engine:
             self._runs.turn_away((run,))
             self._arriving.pop(submission.id, None)
             return
-        self._runs.idle.clear()
+        if not self._runs.active:
+            self._runs.idle.clear()
         self._runs.active[submission.id] = run
-        self._arriving.pop(submission.id, None)
+        if self._arriving:
+            self._arriving.pop(submission.id, None)
         self.counts[Status.PENDING] += 1
         if self._runs.dispatcher.followers:
             self._runs.dispatcher.entered(run)
-        self._dispatch.enqueue(run, submission.not_before)
         if submission.deadline is not None:
             run.deadline_timer = self._runs.stop_at(submission.deadline, run, StopReason.DEADLINE)
         if self._runs.dispatcher.watched:
             self._runs.announce(run)
-        self._dispatch.serve(submission.executor)
+        self._dispatch.enter(run, submission.not_before)
 
     def _enter_map(self, columns: Columns) -> None:
         if self._runs.stopping:
@@ -176,13 +177,12 @@ class Engine:
         self.counts[Status.PENDING] += len(columns)
         if self._runs.dispatcher.followers:
             self._runs.dispatcher.entered(columns)
-        self._dispatch.enqueue_columns(columns, submission.not_before)
         if submission.deadline is not None:
             columns.deadline_timer = self.clock.call_at(submission.deadline, lambda: self._map_is_late(columns))
         if self._runs.dispatcher.watched:
             for position in range(len(columns)):
                 self._runs.announce_position(columns, position, Status.PENDING)
-        self._dispatch.serve(submission.executor)
+        self._dispatch.enter_columns(columns, submission.not_before)
 
     def _map_is_late(self, columns: Columns) -> None:
         self._runs.stop_runs(columns.unfinished(), StopReason.DEADLINE, "")

@@ -24,6 +24,7 @@ class Reports:
     def __init__(self, transitions: Transitions) -> None:
         self._runs = transitions
         self._dispatch = transitions.dispatch
+        self._active = transitions.active
         self._chance = random.Random().random  # noqa: S311 - spreads retries, decides nothing secret
 
     # AttemptSink.
@@ -118,5 +119,5 @@ class Reports:
 
     def _run_of(self, attempt: Attempt) -> Run | None:
         """The run that still waits for *attempt*; None if it is over or on another attempt."""
-        run = self._runs.find(attempt.run_id)
+        run = self._active.get(attempt.run_id) or self._runs.find(attempt.run_id)
         return run if run is not None and run.attempt is not None and run.attempt.number == attempt.number else None

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flowrra.core.ready import Place
 from flowrra.core.records import Outcome, RunRecord, Submission
 from flowrra.core.statuses import Status
 from flowrra.engine.logs import BoundedLog
@@ -69,6 +70,7 @@ class Run:
         "engine",
         "log",
         "outcome",
+        "place",
         "progress",
         "settled",
         "stop_wanted",
@@ -90,6 +92,8 @@ class Run:
         self.encoded = encoded
         self.arguments = arguments
         self.attempt: Attempt | None = None
+        self.place: Place[Any] | None = None
+        """Where it waits, if it does so by itself."""
         self.outcome: Outcome | None = None
         self.settled = False
         self.stop_wanted = False
@@ -122,6 +126,11 @@ class Run:
         self._record = record
 
     @property
+    def attempts(self) -> int:
+        """How many attempts have begun."""
+        return 0 if self._record is None else self._record.attempt
+
+    @property
     def status(self) -> Status:
         """The status as the outside may know it."""
         record = self.record
@@ -139,7 +148,7 @@ class Run:
 
     def stored(self) -> Stored:
         assert self.outcome is not None, "only a run that is over is stored"
-        return Stored(self.record, self.outcome, self.arguments)
+        return Stored(self._record or self.record, self.outcome, self.arguments)
 
     def want_stop(self) -> bool:
         """Note, from any thread, that the run is to be cancelled; returns False if its end is decided already.
@@ -157,7 +166,7 @@ class Run:
         with _lock:
             if self.stop_wanted and record.status is not Status.CANCELLED:
                 return False
-            self.record = record
+            self._record = record
             return True
 
     def add_waiter(self, waiter: Waiter) -> bool:

@@ -52,9 +52,8 @@ class Saver:
     def add(self, ended: Ended) -> None:
         """Save the outcome of a run, or of a stretch of runs: at once if the backend can, else soon."""
         if self._save_now is not None:
-            group = (ended,)
-            self._save_now(_stored(group))
-            self._saved(group)
+            self._save_now((ended.stored(),) if type(ended) is Run else _stored((ended,)))
+            self._saved((ended,))
             return
         self._waiting.append(ended)
         self._work.set()

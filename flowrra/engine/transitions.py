@@ -22,6 +22,7 @@ from flowrra.events import Dispatcher, RunEvent
 from flowrra.interfaces import Executor, ResultBackend
 
 STORY_LENGTH = 2_000
+_STARTED = Started()
 
 
 class Transitions:
@@ -54,7 +55,7 @@ class Transitions:
 
     def start(self, run: Run, worker: str | None, at: float | None) -> None:
         """User code of *run* began."""
-        self.apply(run, Started(worker), at)
+        self.apply(run, _STARTED if worker is None else Started(worker), at)
         timeout = run.submission.timeout
         if timeout is None:
             return
@@ -105,12 +106,13 @@ class Transitions:
             return
         if record is before:
             return
-        if effect is Effect.SETTLE and not run.conclude(record):
+        if effect is not Effect.SETTLE:
+            run.record = record
+        elif not run.conclude(record):
             # cancel() has answered True on another thread, and its request is still on the way.
             self.apply(run, StopRequested(StopReason.CANCEL))
             self.apply(run, event, at)
             return
-        run.record = record
         self._story.append((record.submission.id, type(event), record.status, now))
         if record.status is not before.status:
             self.counts[before.status] -= 1
@@ -123,8 +125,7 @@ class Transitions:
             self._settle(run, outcome, waited=before.status is not Status.RUNNING)
             return
         if effect is Effect.REQUEUE:
-            self.dispatch.enqueue(run, record.ready_at)
-            self.dispatch.serve(record.submission.executor)
+            self.dispatch.enter(run, record.ready_at)
         elif effect is Effect.STOP and record.stopping is not None and run.attempt is not None:
             self._executor(run).stop(run.attempt, record.stopping)
         if self.dispatcher.watched:
@@ -153,7 +154,7 @@ class Transitions:
                     for position in range(ended.first, ended.first + ended.length):
                         self.announce_position(ended.columns, position, Status.SUCCESS)
             else:
-                self.active.pop(ended.id, None)
+                self.active.pop(ended.submission.id, None)
                 self._wake(ended)
                 if self.dispatcher.watched:
                     self.announce(ended)

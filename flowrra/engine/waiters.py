@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from flowrra.engine.run import Run
@@ -35,6 +36,30 @@ class Signal(Protocol):
 
     def disarm(self) -> None:
         """Forget about it; a ``fire()`` under way may still arrive."""
+
+
+class Over:
+    """Happens when one run is over: most waits are for one."""
+
+    __slots__ = ("_fire", "_run")
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._fire: Fire | None = None
+
+    def arm(self, fire: Fire) -> bool:
+        self._fire = fire
+        return self._run.add_waiter(self._happened)
+
+    def disarm(self) -> None:
+        self._fire = None
+        if not self._run.settled:
+            self._run.remove_waiter(self._happened)
+
+    def _happened(self, _: Run) -> None:
+        fire = self._fire
+        if fire is not None:
+            fire.fire()
 
 
 class Countdown:
@@ -118,11 +143,20 @@ class Arrivals(Arriving[Run]):
 
 
 class _WakeThread:
+    """A bare lock: an ``Event`` makes a condition and another lock for each wait."""
+
     def __init__(self) -> None:
-        self.event = threading.Event()
+        self._over = threading.Lock()
+        self._over.acquire()
 
     def fire(self) -> None:
-        self.event.set()
+        # Another thread may have fired a moment ago.
+        with suppress(RuntimeError):
+            self._over.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Block until it is fired; False after *timeout* seconds."""
+        return self._over.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
 
 
 class _WakeLoop:
@@ -131,8 +165,12 @@ class _WakeLoop:
         self.future: asyncio.Future[None] = inbox.loop.create_future()
 
     def fire(self) -> None:
-        # If the loop is closed nobody is left who waits.
-        self._inbox.post(self._resolve)
+        if running_loop() is self._inbox.loop:
+            # The engine runs in the loop that waits: through the inbox it would take another turn of it.
+            self._resolve()
+        else:
+            # If the loop is closed nobody is left who waits.
+            self._inbox.post(self._resolve)
 
     def _resolve(self) -> None:
         if not self.future.done():
@@ -219,17 +257,15 @@ def block(signal: Signal, timeout: float | None, pumped: asyncio.AbstractEventLo
         if not signal.arm(wake):
             return True
         with slot_given_back():
-            return wake.event.wait(timeout)
+            return wake.wait(timeout)
     finally:
         signal.disarm()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop that this thread is running, or None."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+    # Not get_running_loop(), which raises: where there is none, each wait would pay for an exception.
+    return asyncio._get_running_loop()  # noqa: SLF001 - meant for those who implement loops, and documented
 
 
 def loop_to_pump(runs: Iterable[Run], what: str) -> asyncio.AbstractEventLoop | None:

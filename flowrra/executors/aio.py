@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind, StopReason
 from flowrra.errors import AppStopped, TaskCancelled
 from flowrra.executors.in_process import Entry, InProcess
 from flowrra.failures import outcome_of_exception
-from flowrra.interfaces import Attempt, AttemptSink, Call, Span
+from flowrra.interfaces import Attempt, AttemptSink, Call
 from flowrra.loops import LoopInbox
+from flowrra.running import become
 
 GRACE = 0.4
 """Seconds that a coroutine has to end after its cancellation before its run ends without it."""
 
 
 class _Coroutine(Entry):
-    """``grace`` belongs to the engine's loop, the other fields to the coroutines'."""
+    """Its own fields belong to the loop of the coroutines, and are set when it is launched there."""
 
-    __slots__ = ("grace", "stop_before_start", "task")
-
-    def __init__(self, attempt: Attempt, span: Span | None) -> None:
-        super().__init__(attempt, span)
-        self.stop_before_start = False
-        self.task: asyncio.Task[None] | None = None
-        self.grace: asyncio.TimerHandle | None = None
+    __slots__ = ("stop_before_start", "task")
+    stop_before_start: bool
+    task: asyncio.Task[None] | None
 
 
 class AioExecutor(InProcess[_Coroutine]):
@@ -37,7 +35,7 @@ class AioExecutor(InProcess[_Coroutine]):
     """
 
     def __init__(self, concurrency: int, loop: asyncio.AbstractEventLoop | None = None, name: str = "io") -> None:
-        super().__init__(name, concurrency)
+        super().__init__(name, concurrency, _Coroutine)
         self._loop = loop
 
     @property
@@ -48,9 +46,6 @@ class AioExecutor(InProcess[_Coroutine]):
         await super().start(sink)
         self._target = self._engine if self._loop is None else LoopInbox(self._loop)
         self._same_loop = self._target.loop is self._engine.loop
-
-    def _entry(self, attempt: Attempt, span: Span | None) -> _Coroutine:
-        return _Coroutine(attempt, span)
 
     def _begin(self, entry: _Coroutine) -> None:
         if self._same_loop:
@@ -78,6 +73,7 @@ class AioExecutor(InProcess[_Coroutine]):
 
     def _launch(self, entry: _Coroutine) -> None:
         call, context = entry.attempt.encoded
+        entry.stop_before_start = False
         # Made here rather than by the loop: a task factory may start it at once, while the engine still decides.
         # A copy for each attempt: what one sets must not be seen by the next, and a context cannot be entered twice.
         entry.task = asyncio.Task(
@@ -94,7 +90,7 @@ class AioExecutor(InProcess[_Coroutine]):
         try:
             if entry.span is None:
                 self._tell_begin(attempt, entry.began)
-            self._become_current(entry)
+            become(partial(self._context_of, entry))
             outcome = Outcome(OutcomeKind.RETURNED, await call.function(*call.args, **call.kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome; it must not end the loop
             outcome = outcome_of_exception(attempt.task_name, attempt.run_id, error)
@@ -126,11 +122,6 @@ class AioExecutor(InProcess[_Coroutine]):
             entry.task.cancel()
 
     # On the engine's loop.
-
-    def _over(self, entry: _Coroutine, outcome: Outcome, at: float | None = None) -> None:
-        if entry.grace is not None:
-            entry.grace.cancel()
-        super()._over(entry, outcome, at)
 
     def _abandon(self, entry: _Coroutine) -> None:
         attempt = entry.attempt

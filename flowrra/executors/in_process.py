@@ -17,7 +17,7 @@ from flowrra.core.statuses import OutcomeKind
 from flowrra.executors.spans import MapCalls, Returned
 from flowrra.interfaces import Attempt, AttemptSink, Call, Span, SpanSink
 from flowrra.loops import LoopInbox
-from flowrra.running import RunContext, ThinnedReport, become
+from flowrra.running import RunContext, ThinnedReport
 
 LOOK_SECONDS = 0.01
 """How often is looked for runs of a map that have begun and do not end soon."""
@@ -29,7 +29,7 @@ class Entry:
     """An attempt that occupies a slot. Once ``answered`` without having ended it is abandoned."""
 
     # One is made for each attempt, so it is kept cheap: what few functions ask for is made when one asks.
-    __slots__ = ("answered", "attempt", "began", "context", "report", "span", "told", "waits", "worker")
+    __slots__ = ("answered", "attempt", "began", "context", "grace", "report", "span", "told", "waits", "worker")
 
     def __init__(self, attempt: Attempt, span: Span | None) -> None:
         self.attempt = attempt
@@ -43,6 +43,8 @@ class Entry:
         """For how many things at a time it waits; others may have its slot meanwhile."""
         self.context: RunContext | None = None
         self.report: ThinnedReport | None = None
+        self.grace: asyncio.TimerHandle | None = None
+        """Ends its run without it, unless it ends before."""
 
 
 E = TypeVar("E", bound=Entry)
@@ -54,9 +56,10 @@ class InProcess(ABC, Generic[E]):
     Nothing is prefetched: every attempt begins at once. The entries belong to the engine's loop.
     """
 
-    def __init__(self, name: str, slots: int) -> None:
+    def __init__(self, name: str, slots: int, entry: type[E]) -> None:
         self.name = name
         self._slots = slots
+        self._entry = entry
         self._entries: dict[tuple[str, int], E] = {}
         self._waiting = 0
         self._look_timer: asyncio.TimerHandle | None = None
@@ -82,16 +85,12 @@ class InProcess(ABC, Generic[E]):
         self._returned = Returned(cast("SpanSink", sink), self._engine.loop)
 
     def begin(self, attempt: Attempt) -> None:
-        self._occupy(self._entry(attempt, None))
+        self._occupy(attempt, None)
 
     def begin_span(self, span: Span) -> None:
         for position in range(span.first, span.first + span.length):
-            self._occupy(self._entry(span.attempt(position), span))
+            self._occupy(span.attempt(position), span)
         self._look_soon()
-
-    @abstractmethod
-    def _entry(self, attempt: Attempt, span: Span | None) -> E:
-        """Make an entry."""
 
     @abstractmethod
     def _begin(self, entry: E) -> None:
@@ -107,8 +106,8 @@ class InProcess(ABC, Generic[E]):
         abandoned = sum(entry.answered for entry in self._entries.values())
         return {"slots": self._slots, "running": len(self._entries) - abandoned, "abandoned": abandoned}
 
-    def _occupy(self, entry: E) -> None:
-        self._entries[entry.attempt.run_id, entry.attempt.number] = entry
+    def _occupy(self, attempt: Attempt, span: Span | None) -> None:
+        entry = self._entries[attempt.run_id, attempt.number] = self._entry(attempt, span)
         self._begin(entry)
 
     def _forget_all(self) -> None:
@@ -125,6 +124,8 @@ class InProcess(ABC, Generic[E]):
 
     def _over(self, entry: E, outcome: Outcome, at: float | None = None) -> None:
         attempt = entry.attempt
+        if entry.grace is not None:
+            entry.grace.cancel()
         if entry.context is not None:
             # It leads back to the entry, and the user's code may have kept it: the arguments are not to live as long,
             # nor to wait for the garbage collector.
@@ -170,10 +171,6 @@ class InProcess(ABC, Generic[E]):
             self._look_soon()
 
     # While a function executes, on its thread.
-
-    def _become_current(self, entry: E) -> None:
-        """Make *entry* what the code that runs from here on finds with ``current_run()``."""
-        become(partial(self._context_of, entry))
 
     def _context_of(self, entry: E) -> RunContext:
         """What ``current_run()``, ``progress`` and waits for other runs find while the attempt executes."""

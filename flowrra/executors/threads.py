@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
+from functools import partial
 
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind, StopReason
@@ -12,7 +13,8 @@ from flowrra.errors import InvalidTask, TaskCancelled
 from flowrra.executors.crew import Crew
 from flowrra.executors.in_process import Entry, InProcess
 from flowrra.failures import outcome_of_exception
-from flowrra.interfaces import Attempt, AttemptSink, Call, Span
+from flowrra.interfaces import Attempt, AttemptSink, Call
+from flowrra.running import become
 
 
 class ThreadExecutor(InProcess[Entry]):
@@ -23,14 +25,11 @@ class ThreadExecutor(InProcess[Entry]):
     """
 
     def __init__(self, threads: int, name: str = "threads") -> None:
-        super().__init__(name, threads)
+        super().__init__(name, threads, Entry)
 
     async def start(self, sink: AttemptSink) -> None:
         await super().start(sink)
         self._crew = Crew()
-
-    def _entry(self, attempt: Attempt, span: Span | None) -> Entry:
-        return Entry(attempt, span)
 
     def _begin(self, entry: Entry) -> None:
         self._crew.hand(self._execute, entry)
@@ -70,7 +69,7 @@ class ThreadExecutor(InProcess[Entry]):
     def _call(self, entry: Entry, call: Call) -> Outcome:
         attempt = entry.attempt
         try:
-            self._become_current(entry)
+            become(partial(self._context_of, entry))
             value = call.function(*call.args, **call.kwargs)
             if inspect.iscoroutine(value):
                 value.close()

@@ -37,7 +37,8 @@ what workers leave behind. It ends with the engine's process and everything ends
 replaced.
 
 In this folder, on the engine's side: ``supervisor`` carries out what ``roster`` decides, in words of ``orders``;
-``groups``, ``line`` and ``prefetch`` are its parts; ``kinds`` and ``ledger`` know which run has which number; ``link``
+its parts are ``staff``, which workers there are, and ``queues``, what waits for them, in ``groups``, a ``line`` and
+as far ahead as ``prefetch`` says; ``kinds`` and ``ledger`` know which run has which number; ``link``
 is one worker's sockets, ``hearing`` what comes from them; ``upkeep`` does what is due now and then; ``zygotes`` are the
 processes that fork, each a ``zygote_process``; ``outcomes`` and ``endings`` conclude attempts, with ``decoder`` for
 values whose rebuilding may run the user's code.

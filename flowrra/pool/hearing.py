@@ -27,6 +27,7 @@ from flowrra.pool.orders import Order
 from flowrra.pool.roster import Roster
 from flowrra.pool.transport import messages as said
 from flowrra.pool.transport.page import FLUSHED, Ending, entries_of, instants_of
+from flowrra.pool.transport.wire import Received
 
 
 class Dropped(Protocol):
@@ -56,18 +57,28 @@ class Hearing:
         heard = False
         for received in link.read_answers():
             heard = True
-            message = received.message
-            if isinstance(message, said.Report):
-                group = self._roster.holds(link.worker, message.group)
-                if group is None or message.first > group.told or message.first + message.length > group.count:
-                    self._mistrust(link, received.fd)
-                else:
-                    self._reported(link, group, message, received.fd)
-            elif isinstance(message, said.Progressed):
-                self._progressed(link, message)
-            elif isinstance(message, said.SlabDropped):
-                self._dropped(message.slab, link.worker, clean=message.clean)
+            self._hear(link, received)
         return heard
+
+    def hear_one(self, link: Link) -> bool:
+        """Read one message that the worker has said. False: there was none."""
+        received = link.read_answer()
+        if received is not None:
+            self._hear(link, received)
+        return received is not None
+
+    def _hear(self, link: Link, received: Received) -> None:
+        message = received.message
+        if isinstance(message, said.Report):
+            group = self._roster.holds(link.worker, message.group)
+            if group is None or message.first > group.told or message.first + message.length > group.count:
+                self._mistrust(link, received.fd)
+            else:
+                self._reported(link, group, message, received.fd)
+        elif isinstance(message, said.Progressed):
+            self._progressed(link, message)
+        elif isinstance(message, said.SlabDropped):
+            self._dropped(message.slab, link.worker, clean=message.clean)
 
     def _mistrust(self, link: Link, fd: int | None) -> None:
         """Something that a task left behind speaks in the worker's name; nothing it says can be trusted."""
@@ -167,8 +178,10 @@ class Hearing:
         at = part.start
         for taken in self._ledger.take_values(numbers):
             end = at + (taken.length if isinstance(taken, Span) else len(taken))
-            own = numbers[at - part.start : end - part.start]
-            known = [own.index(number) for number in begun if number in own]
+            known: list[int] = []
+            if begun:
+                own = numbers[at - part.start : end - part.start]
+                known = [own.index(number) for number in begun if number in own]
             tell, name = self._ledger.tell_values, self._name_of(link)
             steps.append(partial(tell, taken, entries[at:end], instants[at : end + 1], name, known))
             at = end

@@ -27,6 +27,7 @@ from flowrra.pool.ledger import Ledger
 from flowrra.pool.transport.messages import (
     Forget,
     ForgetSlab,
+    Message,
     Places,
     RunGroup,
     Setup,
@@ -40,8 +41,6 @@ from flowrra.pool.transport.page import Page
 from flowrra.pool.transport.segments import Segment
 from flowrra.pool.transport.wire import Received, Receiver, pairs, send, send_with
 
-_Packet = tuple[RunGroup | SpanGroup, list[Payload]]
-"""With those of its payloads that have large parts."""
 _SUPPLIES_KEPT = 256
 """Functions a worker keeps loaded."""
 
@@ -82,10 +81,12 @@ class Link:
         """Of its output: a character may be split between two reports."""
         self._owed: list[int] = []
         """Signals for a process that has not been reported yet; it may run already."""
-        self._queue_back, self._answers = Receiver(self._queue_end), Receiver(self.answers)
+        self._queue_back, self._answers = Receiver(self._queue_end, most_fds=0), Receiver(self.answers)
         self._supplied: OrderedDict[bytes, Places] = OrderedDict()
         """Where the parts of each are: content that was given up and came back is elsewhere."""
         self._slabs: set[int] = set()
+        self._put = 0
+        """Messages in the supplies so far."""
         self._surroundings_sent: set[int] = set()
 
     def ends(self) -> list[int]:
@@ -117,11 +118,10 @@ class Link:
             self._supply(common.function)
             if common.constants is not None:
                 self._supply(common.constants)
-            packet, payloads = _packet(group, ledger)
-            for payload in payloads:
+            for payload in _large_arguments(group, ledger):
                 self._supply_slabs(payload)
             sock = self._queue
-            send(sock, packet)
+            send(sock, _packet(group, ledger, self._put))
         except BlockingIOError:
             return sock
         return None
@@ -130,7 +130,11 @@ class Link:
         """Tell the worker what to do before its first run. Once, before anything else is sent."""
         if initializer is not None:
             self._supply(initializer)
-        send(self._supplies, Setup(nice, b"" if initializer is None else initializer.digest))
+        self._put_in(Setup(nice, b"" if initializer is None else initializer.digest))
+
+    def _put_in(self, message: Message, segment: Segment | None = None) -> None:
+        send(self._supplies, message, segment)
+        self._put += 1
 
     def _supply(self, ref: FunctionRef) -> None:
         payload = ref.payload
@@ -138,19 +142,20 @@ class Link:
         if self._supplied.get(ref.digest) == payload.places:
             self._supplied.move_to_end(ref.digest)
             return
-        send(self._supplies, Supply(ref.digest, ref.reusable, ref.sources, payload.kind, payload.head, payload.places))
+        self._put_in(Supply(ref.digest, ref.reusable, ref.sources, payload.kind, payload.head, payload.places))
         self._supplied[ref.digest] = payload.places
         self._supplied.move_to_end(ref.digest)
         if len(self._supplied) > _SUPPLIES_KEPT:
             # Queued runs cannot need the oldest: whatever they name was moved to the end when they were queued.
             oldest = next(iter(self._supplied))
-            send(self._supplies, Forget(oldest))
+            self._put_in(Forget(oldest))
             del self._supplied[oldest]
 
     def _supply_slabs(self, payload: Payload) -> None:
         for slab in payload.blocks.slabs if payload.blocks is not None else ():
             if slab.number not in self._slabs:
                 send_with(self._supplies, SlabSupply(slab.number, slab.size), [slab.fd])
+                self._put += 1
                 self._slabs.add(slab.number)
                 self._depot.supplied(slab, self.worker)
 
@@ -158,16 +163,15 @@ class Link:
         """Have the worker drop a slab that no run refers to, unless it has been told to, or has no room to hear it."""
         if number in self._slabs:
             with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-                send(self._supplies, ForgetSlab(number))
+                self._put_in(ForgetSlab(number))
                 self._slabs.discard(number)
 
     def _supply_surroundings(self, surroundings: SurroundingsRef) -> None:
         head, segment = surroundings.pickled, None
         if len(head) > INLINE:
             head, segment = b"", Segment([memoryview(head)])
-        send(
-            self._supplies, SurroundingsSupply(surroundings.number, 0, head, segment.table if segment else ()), segment
-        )
+        table = segment.table if segment is not None else ()
+        self._put_in(SurroundingsSupply(surroundings.number, 0, head, table), segment)
         self._surroundings_sent.add(surroundings.number)
 
     def take_back(self, limit: int | None = None) -> list[int]:
@@ -179,8 +183,6 @@ class Link:
             received = self._queue_back.receive()
             if received is None:
                 break
-            if received.fd is not None:
-                os.close(received.fd)
             message = received.message
             if isinstance(message, SpanGroup):
                 taken.append(message.number)
@@ -192,6 +194,10 @@ class Link:
         """Whatever the worker has said so far; a descriptor that comes along is the caller's to close."""
         while (received := self._answers.receive()) is not None:
             yield received
+
+    def read_answer(self) -> Received | None:
+        """The oldest of it. Reading on until there is nothing would cost a lone run more than reading."""
+        return self._answers.receive()
 
     def has_hung_up(self) -> bool:
         """The worker will say nothing more."""
@@ -253,8 +259,16 @@ class Link:
             self.pidfd = -1
 
 
-def _packet(group: Group, ledger: Ledger) -> _Packet:
-    """What is sent for *group*."""
+def _large_arguments(group: Group, ledger: Ledger) -> list[Payload]:
+    """The payloads of a group that have large parts: such a run travels alone."""
+    if group.count > 1 or isinstance(group.kind.facts, Stretch):
+        return []
+    payload: Payload = ledger.attempt(group.number).encoded.arguments
+    return [payload] if payload.blocks is not None else []
+
+
+def _packet(group: Group, ledger: Ledger, supplies: int) -> RunGroup | SpanGroup:
+    """What is sent for *group*, after so many *supplies*."""
     facts: Single | Stretch = group.kind.facts
     common = facts.common
     shared = (
@@ -264,6 +278,7 @@ def _packet(group: Group, ledger: Ledger) -> _Packet:
         common.surroundings.number,
         common.memory_limit,
         common.readonly,
+        supplies,
     )
     if isinstance(facts, Stretch):
         span = facts.span
@@ -279,15 +294,12 @@ def _packet(group: Group, ledger: Ledger) -> _Packet:
             seed=span.seed,
             position=position,
             pieces=rows.columns(position, group.count),
-        ), []
-    large: list[Payload] = []
+        )
     runs = []
     for ticket in group.tickets:
         number = ticket.number
         attempt = ledger.attempts.get(number) or ledger.attempt(number)
         run_id, nth, _, _, _, encoded, deadline, seed, position = attempt
         payload: Payload = encoded.arguments
-        if payload.blocks is not None:
-            large.append(payload)
         runs.append((number, run_id, nth, deadline, payload.kind, payload.head, payload.places, seed, position))
-    return RunGroup(*shared, tuple(runs)), large
+    return RunGroup(*shared, tuple(runs))

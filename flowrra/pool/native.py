@@ -14,8 +14,10 @@ _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _libc.memmove.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-_MAP_NORESERVE = 0x4000
-_MADV_DONTNEED, _MADV_DONTFORK, _MADV_POPULATE_WRITE = 4, 10, 23
+_PROT_NONE, _MAP_FIXED, _MAP_NORESERVE = 0, 0x10, 0x4000
+_MADV_DONTNEED, _MADV_DONTFORK, _MADV_POPULATE_WRITE, _MADV_COLLAPSE = 4, 10, 23, 25
+LARGE_PAGE = 2 * 1024 * 1024
+"""Bytes of a large page on x86 and on most ARM kernels; where it is another size they are merely not made."""
 _MAP_FAILED = ctypes.c_void_p(-1).value
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -31,10 +33,8 @@ class Mapping:
 
     def __init__(self, fd: int, size: int, *, offset: int = 0, shared: bool = False) -> None:
         flags = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE | _MAP_NORESERVE
-        address = _libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, fd, offset)
-        if address == _MAP_FAILED:
-            raise OSError(ctypes.get_errno(), f"cannot map {size} bytes of shared memory")
-        self.address, self.size, self._pid = address, size, os.getpid()
+        self.address, self.size, self._pid = _map(fd, size, offset, flags), size, os.getpid()
+        address = self.address
         if shared:
             _libc.madvise(address, size, _MADV_DONTFORK)
 
@@ -52,6 +52,11 @@ class Mapping:
         """Have the pages of a shared mapping at hand, which is quicker than one fault after the other."""
         _libc.madvise(self.address + offset, size, _MADV_POPULATE_WRITE)  # if it cannot, the faults come
 
+    def make_large(self, offset: int, size: int) -> bool:
+        """Gather what the file has there in large pages; both are multiples of one, none is empty. Whether all are."""
+        failed: int = _libc.madvise(self.address + offset, size, _MADV_COLLAPSE)
+        return not failed
+
     def restore(self, offset: int, size: int) -> None:
         """Undo what was written to a private mapping, in whole pages."""
         if _libc.madvise(self.address + offset, size, _MADV_DONTNEED) != 0:
@@ -61,6 +66,33 @@ class Mapping:
         # A shared mapping does not exist in a forked child, where something else may be in its place.
         if getattr(self, "address", None) and self._pid == os.getpid():
             _libc.munmap(self.address, self.size)
+
+
+def _map(fd: int, size: int, offset: int, flags: int) -> int:
+    """Map so that large pages of the file are large pages here: at an address as far behind a multiple as *offset*."""
+    access = mmap.PROT_READ | mmap.PROT_WRITE
+    if size < LARGE_PAGE:
+        return _mmap(None, size, access, flags, fd, offset)
+    room = size + LARGE_PAGE
+    reserved = _mmap(None, room, _PROT_NONE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, -1, 0)
+    address = reserved + (offset - reserved) % LARGE_PAGE
+    try:
+        _mmap(address, size, access, flags | _MAP_FIXED, fd, offset)
+    except OSError:
+        _libc.munmap(reserved, room)
+        raise
+    end = address + -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    for start, stop in ((reserved, address), (end, reserved + room)):
+        if start < stop:
+            _libc.munmap(start, stop - start)
+    return address
+
+
+def _mmap(address: int | None, size: int, access: int, flags: int, fd: int, offset: int) -> int:
+    mapped: int = _libc.mmap(address, size, access, flags, fd, offset)
+    if mapped == _MAP_FAILED:
+        raise OSError(ctypes.get_errno(), f"cannot map {size} bytes of shared memory")
+    return mapped
 
 
 def map_private(fd: int, size: int) -> memoryview:

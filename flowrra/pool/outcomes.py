@@ -10,6 +10,7 @@ from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import FlowrraError, MemoryLimitExceeded, NotDecodable, TaskCancelled, WorkerLost, WorkerStartFailed
 from flowrra.failures import error_info, safe_str
 from flowrra.interfaces import Attempt
+from flowrra.pool.crash_report import without_engine_frames
 from flowrra.pool.encoding.failures import decode_failure
 from flowrra.pool.encoding.payloads import BUILTIN, PLAIN, arrived, load
 from flowrra.pool.transport.messages import Ended
@@ -35,7 +36,7 @@ def lost(attempt: Attempt, number: int, pid: int, ended: Ended) -> Outcome:
             pid=pid,
             exit_code=ended.exit_code,
             attempt=attempt.number,
-            stderr_tail=ended.stderr_tail.decode(errors="replace"),
+            stderr_tail=without_engine_frames(ended.stderr_tail.decode(errors="replace")),
             peak_memory=ended.peak,
             out_of_memory=ended.out_of_memory,
         )

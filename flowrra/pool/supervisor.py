@@ -56,6 +56,7 @@ class Supervisor:
         self._name = name
         self._sink = sink
         self._roster = Roster(slots)
+        self._queues = self._roster.queues
         self._depot = depot
         self._links: dict[int, Link] = {}
         self._zygotes = Zygotes(self._loop, self)
@@ -91,7 +92,7 @@ class Supervisor:
     # What the executor asks for.
 
     def room(self) -> int:
-        return self._roster.room()
+        return self._queues.room()
 
     def begin(self, attempt: Attempt) -> None:
         self._open()
@@ -120,13 +121,17 @@ class Supervisor:
     def _open(self) -> None:
         if not self._opened:
             self._opened = True
-            self._carry_out(self._roster.open())
+            self._carry_out(self._roster.staff.open())
         self._upkeep.runs_came()
 
     def _begin(self, ticket: Ticket) -> None:
+        given = self._queues.give_at_once(ticket)
+        if given:
+            self._carry_out(given)
+            return
         self._carry_out(self._roster.begin(ticket))
         if self._roster.has_idle():
-            self._carry_out(self._roster.assign())
+            self._carry_out(self._queues.assign())
         else:
             self._assign_soon()
 
@@ -139,7 +144,7 @@ class Supervisor:
     def _assign(self) -> None:
         self._assigning = False
         if not self._closed:
-            self._carry_out(self._roster.balance())
+            self._carry_out(self._queues.balance())
 
     def stop(self, attempt: Attempt) -> None:
         found = self._ledger.find(attempt)
@@ -156,7 +161,7 @@ class Supervisor:
         self._sink.room_changed()
 
     def recall(self, above: tuple[int, int] | None) -> None:
-        self._carry_out(self._roster.recall(None if above is None else (-above[0], above[1])))
+        self._carry_out(self._queues.recall(None if above is None else (-above[0], above[1])))
         self._assign_soon()
 
     def describe(self) -> Mapping[str, Any]:
@@ -193,6 +198,8 @@ class Supervisor:
 
     def _carry_out(self, orders: Sequence[order.Order]) -> None:
         """In the order in which they were decided, also those that come up while others are carried out."""
+        if not orders and not self._todo:
+            return
         self._todo.extend(orders)
         if self._carrying:
             return
@@ -250,12 +257,12 @@ class Supervisor:
     def _give(self, worker: int, group: Group) -> None:
         link = self._links.get(worker)
         if link is None:  # its sockets could not be made; fork_failed is on the way
-            self._roster.refused(worker, group)
+            self._queues.refused(worker, group)
             return
         try:
             full = link.give(group, self._ledger)
         except (BrokenPipeError, ConnectionResetError):  # the report of its end is on the way
-            self._roster.refused(worker, group)
+            self._queues.refused(worker, group)
             return
         except OSError as error:
             self._try_later(worker, group, error)
@@ -264,7 +271,7 @@ class Supervisor:
         if full is None:
             self._look_soon()
         else:
-            self._roster.refused(worker, group)
+            self._queues.refused(worker, group)
             self._loop.add_writer(full, self._unblocked, worker, full)
 
     def _unblocked(self, worker: int, sock: socket.socket) -> None:
@@ -276,17 +283,17 @@ class Supervisor:
         if not self._starved:
             self._starved = True
             log.pool.warning("runs cannot be passed to the workers for now (%s); this is tried again", error.strerror)
-        self._roster.refused(worker, group)
+        self._queues.refused(worker, group)
         self._later(_RETRY, self._try_again, worker)
 
     def _try_again(self, worker: int) -> None:
-        self._roster.unblocked(worker)
-        self._carry_out(self._roster.assign())
+        self._queues.unblocked(worker)
+        self._carry_out(self._queues.assign())
 
     def _take_back(self, take: order.TakeBack) -> None:
         link = self._links.get(take.worker)
         if link is not None:
-            self._roster.received_back(take.worker, link.take_back(take.limit))
+            self._queues.received_back(take.worker, link.take_back(take.limit))
             # What it answered until now must be known before anything is concluded from what it still holds.
             self._hearing.hear(link)
             self._hearing.show(link)
@@ -325,17 +332,18 @@ class Supervisor:
     # Hearing what workers answer.
 
     def _on_answers(self, link: Link) -> None:
-        if not self._hearing.hear(link):
+        if not self._hearing.hear_one(link):
             # Either they were read a moment ago, for a decision, or the worker has closed its end. The zygote will
             # report that; until then the socket would be ready for ever.
             if link.has_hung_up():
                 self._loop.remove_reader(link.answers)
             return
         # What the engine has given for what has ended.
-        self._carry_out(self._roster.assign())
+        self._carry_out(self._queues.assign())
 
     def _runs_ended(self) -> None:
-        self._assign_soon()
+        if self._queues.is_uneven():
+            self._assign_soon()
         self._look_soon()
 
     def _look_soon(self) -> None:
@@ -423,7 +431,7 @@ class Supervisor:
             self._zygotes.watch(on=True)
 
     def better_spares_possible(self) -> None:
-        self._carry_out(self._roster.renew_spares())
+        self._carry_out(self._roster.staff.renew_spares())
 
     def _ended(self, workers: Sequence[int]) -> None:
         """*workers* are no more: account for what they held, then release what belonged to them."""
@@ -442,7 +450,7 @@ class Supervisor:
                     self._hearing.show(link)
             self._endings.output_complete(worker)
         self._carry_out(self._roster.ended(workers, taken, begun))
-        self._carry_out(self._roster.assign())
+        self._carry_out(self._queues.assign())
         for worker in workers:
             link = self._links.pop(worker, None)
             if link is not None:

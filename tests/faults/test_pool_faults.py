@@ -168,6 +168,7 @@ async def test_a_daemon_of_a_living_worker_survives_the_death_of_another(tmp_pat
 async def test_a_running_task_is_stopped_and_its_finally_blocks_run(tmp_path: Path) -> None:
     def careful(folder: Path) -> None:
         try:
+            (folder / "begun").touch()
             while True:
                 time.sleep(60)
         except Exception:  # noqa: BLE001 - what is tested: a stop is no Exception
@@ -180,14 +181,17 @@ async def test_a_running_task_is_stopped_and_its_finally_blocks_run(tmp_path: Pa
         attempt = cpu.submit(careful, tmp_path)
         after = cpu.submit(os.getpid)
         await cpu.started(attempt)
-        await asyncio.sleep(0.05)
+        # A run has begun before its arguments are rebuilt, which may take long.
+        async with asyncio.timeout(PATIENCE):
+            while not (tmp_path / "begun").exists():
+                await asyncio.sleep(0.01)
         begun = time.monotonic()
         cpu.stop(attempt)
         outcome = await cpu.outcome(attempt)
         assert time.monotonic() - begun < STOP_LIMIT
         assert outcome.kind is OutcomeKind.CANCELLED
         assert isinstance(outcome.exception, TaskCancelled)
-        assert [path.name for path in tmp_path.iterdir()] == ["tidied"]
+        assert {path.name for path in tmp_path.iterdir()} == {"begun", "tidied"}
         assert (await cpu.outcome(after)).value != pid
         assert cpu.executor.describe()["replaced"] == 1
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flowrra.errors import NoRoomForData
 from flowrra.interfaces import Attempt, Call
 from flowrra.pool.data import budget, memory
 from tests.faults.pool_driver import pool
@@ -183,6 +188,73 @@ async def test_readonly_gives_the_error_to_those_who_want_it() -> None:
         assert await cpu.run(scribble, data) == 0
 
 
+SMALL: dict[str, Any] = {
+    "small": np.zeros(5),
+    "middling": np.zeros(30_000, dtype=np.uint8),
+    "large": np.zeros(SIZE, dtype=np.uint8),
+    "view": np.zeros((40, 60))[::2, ::3],
+    "fortran": np.asfortranarray(np.zeros((4, 6))),
+    "scalar": np.zeros(()),
+    "empty": np.zeros((0, 3)),
+    "objects": np.array([None, "text"], dtype=object),
+    "structured": np.zeros(3, dtype=[("a", "i8"), ("b", "f4")]),
+    "dates": np.array(["2000-01-01"], dtype="M8[s]"),
+    "records": np.zeros(3, dtype=[("a", "i8")]).view(np.recarray),
+    "masked": np.ma.array([1, 2], mask=[False, True]),
+}
+
+
+def flags(one: Any, pair: Any) -> Any:
+    return [array.flags.writeable for array in (one, *pair["in"])], one
+
+
+@pytest.mark.parametrize("name", SMALL)
+async def test_readonly_holds_for_arrays_of_every_size_and_kind(name: str) -> None:
+    value = SMALL[name]
+
+    def captured() -> Any:
+        return flags(value, {"in": [value]})
+
+    async with pool(1) as cpu:
+        calls = [
+            Call("flags", flags, (value, {"in": [value.copy()]}), {}, readonly=True),
+            Call("flags", captured, (), {}, readonly=True),
+            Call("flags", flags, (value, {"in": []}), {}),
+        ]
+        encoded = [cpu.executor.encode(call) for call in calls]
+        encoded += cpu.executor.encode_map(
+            Call("flags", flags, (), {"pair": {"in": [value]}}, readonly=True), [(value,), (value,)]
+        )
+        found = []
+        for number, one in enumerate(encoded):
+            attempt = Attempt(f"small-{number}", 1, "flags", 0, 2000 + number, one)
+            cpu.executor.begin(attempt)
+            writeable, back = (await cpu.outcome(attempt)).value
+            found.append(any(writeable))
+            assert type(back) is type(value)
+            assert back.dtype == value.dtype
+            np.testing.assert_array_equal(back, value)
+        assert found == [False, False, True, False, False]
+
+
+async def test_a_readonly_frame_refuses_to_be_written_to() -> None:
+    frame = pd.DataFrame({"x": np.arange(10), "y": np.arange(10) * 0.5, "s": ["text"] * 10})[::2]
+
+    def write(given: Any) -> Any:
+        for name in ("x", "y"):
+            given[name].to_numpy()[0] = 7
+        return given
+
+    async with pool(1) as cpu:
+        attempt = Attempt("frame", 1, "write", 0, 1, cpu.executor.encode(Call("w", write, (frame,), {}, readonly=True)))
+        cpu.executor.begin(attempt)
+        assert "read-only" in str((await cpu.outcome(attempt)).exception)
+        encoded = cpu.executor.encode(Call("same", same, (frame,), {}, readonly=True))
+        attempt = Attempt("same", 1, "same", 0, 2, encoded)
+        cpu.executor.begin(attempt)
+        pd.testing.assert_frame_equal((await cpu.outcome(attempt)).value, frame)
+
+
 async def test_results_are_writable_and_the_callers_alone() -> None:
     async with pool(1) as cpu:
         first, second = [await cpu.run(np.zeros, SIZE) for _ in range(2)]
@@ -249,6 +321,54 @@ async def test_beyond_half_of_the_budget_slabs_are_files_without_a_name(
         assert values == [SIZE * number for number in range(20)]
 
 
+async def test_a_full_spill_disk_refuses_the_submission_and_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The kernel refuses files larger than 8 MB to this process, as a full disk would."""
+    monkeypatch.setattr(memory, "free_bytes", lambda: 16_000_000)
+    monkeypatch.setattr(budget, "OWN", 1_000_000)
+    monkeypatch.setenv("FLOWRRA_SPILL", str(tmp_path))
+    big = np.zeros(9_000_000, dtype=np.uint8)
+
+    def captures() -> int:
+        return int(big.sum())
+
+    async with pool(1) as cpu:
+        before = cpu.attempt(np.sum, np.ones(SIZE, dtype=np.uint8))
+        known = shared(cpu)
+        with _no_file_beyond(8_000_000):
+            for call in (
+                Call("total", np.sum, (big,), {}),
+                Call("captures", captures, (), {}),
+                Call("total", np.sum, (), {"a": big}),
+            ):
+                with pytest.raises(NoRoomForData) as refused:
+                    cpu.executor.encode(call)
+                assert (refused.value.task, refused.value.place) == (call.task_name, str(tmp_path))
+                assert refused.value.need >= big.nbytes
+                assert "FLOWRRA_SPILL" in str(refused.value)
+            with pytest.raises(NoRoomForData):
+                cpu.executor.encode_map(Call("total", np.sum, (), {}), [(np.ones(5),), (big,)])
+        facts = shared(cpu)
+        assert (facts["shared_slabs"], facts["pinned_bytes"]) == (known["shared_slabs"], known["pinned_bytes"])
+        assert not list(tmp_path.iterdir())
+        cpu.executor.begin(before)
+        assert (await cpu.outcome(before)).value == SIZE
+        assert await cpu.run(captures) == 0
+
+
+@contextmanager
+def _no_file_beyond(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
 async def test_nothing_is_kept_once_the_pool_is_closed() -> None:
     async with pool(1) as cpu:
         assert await cpu.run(np.sum, np.ones(SIZE)) == SIZE
@@ -291,17 +411,17 @@ FEW_DESCRIPTORS = """
 
     @app.task(cpu_bound=True)
     def large(n):
-        return np.full(1_000_000, n % 256, dtype=np.uint8)
+        return np.full(300_000, n % 256, dtype=np.uint8)
 
     @app.task(cpu_bound=True)
     def total(arrays):
         return sum(int(array[-1]) for array in arrays)
 
     with app:
-        arrays = [np.full(5000, n) for n in range(5000)]
-        assert total.submit(arrays).result() == sum(range(5000))
-        values = large.map(range(5000)).result()
-        assert [int(value[-1]) for value in values] == [n % 256 for n in range(5000)]
+        arrays = [np.full(5000, n) for n in range(1500)]
+        assert total.submit(arrays).result() == sum(range(1500))
+        values = large.map(range(1000)).result()
+        assert [int(value[-1]) for value in values] == [n % 256 for n in range(1000)]
         queued = [total.submit([np.full(9_000_000, n % 256, dtype=np.uint8)]) for n in range(80)]
         assert [handle.result() for handle in queued] == list(range(80))
     print("done")

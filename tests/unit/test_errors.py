@@ -33,6 +33,7 @@ EXAMPLES: dict[type[Exception], tuple[tuple[Any, ...], dict[str, Any]]] = {
     errors.InitializerFailed: (("f", "OSError: no database"), {}),
     errors.MemoryLimitExceeded: (("f", "1-1"), {"limit": 150, "peak": 400, "attempt": 2}),
     errors.NotEncodable: (("f", "args[0]['db']", "a lock", "cannot pickle"), {}),
+    errors.NoRoomForData: (("f", 5_000_000, "No space left on device", "/spill", 1_000_000), {}),
     errors.NotDecodable: (("f", "args[0]['db']", "a lock", "no module"), {}),
     errors.HandleNotAllowed: (("f", "args[0]"), {}),
     errors.InvalidTransition: (("1-1", "PENDING", "Ended", ["1.000 Started → RUNNING"]), {}),

@@ -6,11 +6,9 @@ import itertools
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-
-import xxhash
 
 from flowrra.pool.data import memory
 from flowrra.pool.data.budget import (
@@ -23,8 +21,12 @@ from flowrra.pool.data.budget import (
     to_rewrite,
     to_unmap,
 )
+from flowrra.pool.data.fingerprints import fingerprint
 from flowrra.pool.data.slab import Slab
 from flowrra.pool.transport.messages import Places
+
+_LARGE = 1024 * 1024
+"""Bytes of a buffer from which on reading it twice is to be avoided."""
 
 
 class Place(NamedTuple):
@@ -72,6 +74,8 @@ class Depot:
         self._numbers = itertools.count(1)
         self._slabs: dict[int, Slab] = {}
         self._places: dict[bytes, Place] = {}
+        self._sizes: Counter[int] = Counter()
+        """How many contents there are of a size."""
         self._gathering: Slab | None = None
         """The slab that takes the next small buffer."""
         self._leaving: dict[int, Slab] = {}
@@ -84,55 +88,60 @@ class Depot:
     def keep(self, buffers: Sequence[memoryview]) -> Blocks:
         """Snapshot *buffers*: those whose content is here are found, the others are copied.
 
-        Raises ``OSError`` if there is no memory, disk or descriptor left.
+        Raises ``NoRoomError`` if there is no memory, disk or descriptor left. Nothing is kept then.
         """
         if self._pid != os.getpid():
             self._begin_anew_in_child()
-        digests = tuple(_fingerprint(buffer) for buffer in buffers)
-        wanted = dict(zip(digests, buffers, strict=True))
-        places: dict[bytes, Place] = {}
+        keys = self._keys(buffers)
+        wanted = dict(zip(keys, buffers, strict=True))
+        places: dict[bytes | int, Place] = {}
+        digests: dict[bytes | int, bytes] = {}
         pinned = Blocks(self)
         with self._lock:
-            for digest in wanted:
-                if (place := self._places.get(digest)) is not None:
+            for key in wanted:
+                if isinstance(key, bytes) and (place := self._places.get(key)) is not None:
                     self._pin(pinned, place.slab)
                     place.slab.found += 1
                     self._found += place.size
-                    places[digest] = place
-            missing = [digest for digest in wanted if digest not in places]
-            for digest in missing:
-                size = wanted[digest].nbytes
+                    places[key], digests[key] = place, key
+            missing = [key for key in wanted if key not in places]
+            for key in missing:
+                size = wanted[key].nbytes
                 slab = self._slab_for(size)
                 self._pin(pinned, slab)
-                places[digest] = Place(slab, slab.reserve(size), size)
+                places[key] = Place(slab, slab.reserve(size), size)
+                self._copied += size
         self._settle_released()
-        for digest in missing:
-            place = places[digest]
-            place.slab.write(place.offset, wanted[digest])
-        self._publish(places, missing)
-        pinned.digests = digests
-        pinned.places = tuple((at.slab.number, at.offset, at.size) for at in map(places.__getitem__, digests))
+        for key in missing:
+            digests[key] = places[key].slab.write(places[key].offset, wanted[key])
+        self._publish({digests[key]: places[key] for key in missing if key == digests[key] or isinstance(key, int)})
+        pinned.digests = tuple(map(digests.__getitem__, keys))
+        pinned.places = tuple((at.slab.number, at.offset, at.size) for at in map(places.__getitem__, keys))
         pinned.size = sum(buffer.nbytes for buffer in buffers)
         return pinned
+
+    def _keys(self, buffers: Sequence[memoryview]) -> list[bytes | int]:
+        """The fingerprints of *buffers*; of one that cannot be here its position, as its copy is going to tell it."""
+        sizes = Counter(buffer.nbytes for buffer in buffers)
+        return [
+            position if size >= _LARGE and size not in self._sizes and sizes[size] == 1 else fingerprint(buffer)
+            for position, buffer in enumerate(buffers)
+            for size in (buffer.nbytes,)
+        ]
 
     def _pin(self, blocks: Blocks, slab: Slab) -> None:
         if slab not in blocks.slabs:
             blocks.slabs += (slab,)
             slab.pins += 1
 
-    def _publish(self, places: Mapping[bytes, Place], copied: Sequence[bytes]) -> None:
+    def _publish(self, copies: Mapping[bytes, Place]) -> None:
         """From now on these contents can be found; not those that another thread changed while they were copied."""
-        true = [
-            digest
-            for digest in copied
-            if _fingerprint(places[digest].slab.view[places[digest].offset :][: places[digest].size]) == digest
-        ]
         with self._lock:
-            self._copied += sum(places[digest].size for digest in copied)
-            for digest in true:
+            for digest, place in copies.items():
                 if digest not in self._places:
-                    self._places[digest] = places[digest]
-                    places[digest].slab.digests.append(digest)
+                    self._places[digest] = place
+                    self._sizes[place.size] += 1
+                    place.slab.digests.append(digest)
         self._settle_released()
 
     # Slabs. All of this with the lock held.
@@ -181,7 +190,10 @@ class Depot:
 
     def _forget_content(self, slab: Slab) -> None:
         for digest in slab.digests:
-            del self._places[digest]
+            size = self._places.pop(digest).size
+            self._sizes[size] -= 1
+            if not self._sizes[size]:
+                del self._sizes[size]
         slab.digests = []
 
     def _order_dropped(self, slab: Slab) -> None:
@@ -298,7 +310,3 @@ class Depot:
     def _begin_anew_in_child(self) -> None:
         """This process was forked from the one that made the slabs, and does not have their mappings."""
         self.__init__()  # type: ignore[misc]  # exactly what is meant
-
-
-def _fingerprint(buffer: memoryview) -> bytes:
-    return xxhash.xxh3_128(buffer).digest()

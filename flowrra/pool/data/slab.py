@@ -6,24 +6,36 @@ import fcntl
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import xxhash
 
 from flowrra.pool.data.budget import MB, SlabFacts, pages
+from flowrra.pool.data.fingerprints import in_halves
 from flowrra.pool.data.memory import spill_directory
-from flowrra.pool.native import Mapping
+from flowrra.pool.large_pages import make_large
+from flowrra.pool.native import LARGE_PAGE, Mapping
 
 _SEALS = 0x10 | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 """The first is F_SEAL_FUTURE_WRITE: nobody can write any more, except through a mapping made before."""
-_STEP = 4 * MB
+_STEP = MB
 _AHEAD = MB
-"""Pages are made in steps of this size: of a small buffer, the system calls would cost more than the pages."""
-_ALONE = 16 * MB
-"""A buffer below this size is copied by one thread."""
+"""Small pages are made in steps of this size: of a small buffer, the system calls would cost more than the pages."""
+
+
+class NoRoomError(OSError):
+    """A buffer of *need* bytes could not be kept; ``place`` is the spill directory if it would have gone there."""
+
+    def __init__(self, error: OSError, need: int, place: str) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.need, self.place = need, place
 
 
 class Slab:
     """A sealed memfd, or an unlinked file. Its owner serialises all calls but :meth:`write`.
 
-    Raises ``OSError`` if there is no descriptor, memory or disk left.
+    Raises ``NoRoomError`` if there is no descriptor, memory or disk left.
     """
 
     def __init__(self, number: int, size: int, *, spilled: bool) -> None:
@@ -44,8 +56,16 @@ class Slab:
         self._growing = threading.Lock()
         self.fd = -1
         self._pid = os.getpid()
-        self._mapping = self._open_file() if spilled else self._open_memory()
+        with self._naming_what_is_missing(size):
+            self._mapping = self._open_file() if spilled else self._open_memory()
         self.view, _ = self._mapping.view()
+
+    @contextmanager
+    def _naming_what_is_missing(self, need: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise NoRoomError(error, need, spill_directory() if self.spilled else "") from error
 
     def _open_memory(self) -> Mapping:
         self.fd = os.memfd_create("flowrra", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -78,35 +98,34 @@ class Slab:
         self.used += pages(size)
         return offset
 
-    def write(self, offset: int, source: memoryview) -> None:
-        """Copy *source* into room that was reserved for it. From any thread, without the GIL."""
-        if source.nbytes < _ALONE or (os.cpu_count() or 1) == 1:
-            self._write(offset, source)
-            return
-        middle = pages(source.nbytes // 2)
-        failures: list[OSError] = []
+    def write(self, offset: int, source: memoryview) -> bytes:
+        """Copy *source* into room that was reserved for it, and return the copy's fingerprint.
 
-        def second_half() -> None:
-            try:
-                self._write(offset + middle, source[middle:])
-            except OSError as error:
-                failures.append(error)
-
-        helper = threading.Thread(target=second_half, name="flowrra-copy", daemon=True)
-        helper.start()
-        try:
-            self._write(offset, source[:middle])
-        finally:
-            helper.join()
-        if failures:
-            raise failures[0]
+        From any thread, without the GIL.
+        """
+        with self._naming_what_is_missing(source.nbytes):
+            self._make_large(offset + source.nbytes)
+            written = in_halves(source.nbytes, lambda start, end: self._write(offset + start, source[start:end]))
         self._made_until(offset, source.nbytes)  # the second half was not, while the first one was being made
+        return written
 
-    def _write(self, offset: int, source: memoryview) -> None:
+    def _write(self, offset: int, source: memoryview) -> bytes:
+        hashed = xxhash.xxh3_128()
         for start in range(0, source.nbytes, _STEP):
             part = source[start : start + _STEP]
-            self._make(offset + start, part.nbytes)
-            self._mapping.copy_in(offset + start, part)
+            at = offset + start
+            self._make(at, part.nbytes)
+            self._mapping.copy_in(at, part)
+            hashed.update(self.view[at : at + part.nbytes])  # while it is still in the processor's cache
+        return hashed.digest()
+
+    def _make_large(self, end: int) -> None:
+        """Have what does not exist yet before *end* made in large pages, as far as there are any."""
+        if end <= self._made or self.spilled:
+            return
+        with self._growing:
+            end = min(-(-end // LARGE_PAGE) * LARGE_PAGE, self.size)
+            self._made = make_large(self.fd, self._mapping, self._made, end)
 
     def _make(self, offset: int, size: int) -> None:
         """Make the pages of an area exist, where this mapping has not had them before. May be done twice."""

@@ -27,7 +27,7 @@ class EncodedCall(NamedTuple):
     memory_limit: int = 0
     """Bytes; 0: none."""
     readonly: bool = False
-    """Large buffers cannot be written to in the worker."""
+    """Arrays cannot be written to in the worker."""
 
 
 _NOTHING = Payload(BUILTIN, b"")
@@ -63,17 +63,19 @@ class CallEncoder:
         self._surroundings = SurroundingsReader()
 
     def encode(self, call: Call) -> EncodedCall:
-        function = self._functions.encode(call.task_name, call.function)
-        arguments = encode_arguments(call.task_name, call.args, call.kwargs, self._depot)
+        function = self._functions.encode(call.task_name, call.function, readonly=call.readonly)
+        arguments = encode_arguments(call.task_name, call.args, call.kwargs, self._depot, readonly=call.readonly)
         surroundings = self._surroundings.current()
         return EncodedCall(function, None, arguments, surroundings, call.memory_limit or 0, call.readonly)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`, a call per row; function, keywords and surroundings are read once for all rows."""
-        function = self._functions.encode(call.task_name, call.function)
-        constants = encode_constants(call.task_name, call.kwargs, self._depot) if call.kwargs else None
+        function = self._functions.encode(call.task_name, call.function, readonly=call.readonly)
+        constants = None
+        if call.kwargs:
+            constants = encode_constants(call.task_name, call.kwargs, self._depot, readonly=call.readonly)
         surroundings = self._surroundings.current()
-        encode = partial(encode_arguments, call.task_name, kwargs={}, depot=self._depot)
+        encode = partial(encode_arguments, call.task_name, kwargs={}, depot=self._depot, readonly=call.readonly)
         common = EncodedCall(function, constants, _NOTHING, surroundings, call.memory_limit or 0, call.readonly)
         return EncodedMap(common, EncodedRows(rows, encode))
 

@@ -20,40 +20,88 @@ _MOST_CODES = 4096
 """Code objects whose names are remembered."""
 
 
+class Look(NamedTuple):
+    """What one function that cannot be imported carried along."""
+
+    function: Any
+    code: types.CodeType
+    defaults: tuple[object, ...] | None
+    keyword_defaults: tuple[object, ...]
+    cells: tuple[object, ...]
+    names: tuple[tuple[str, object], ...]
+    """In its module."""
+    classes: tuple[object, ...]
+    """Those of all these that may turn mutable, though they stay the same: a class that cannot be imported any more."""
+
+    def is_the_same(self) -> bool:
+        """It would carry the same objects now. Asked for each submission, unlike all the rest."""
+        function = self.function
+        if (
+            function.__code__ is not self.code
+            or function.__defaults__ is not self.defaults
+            or function.__dict__
+            or is_importable(function)
+        ):
+            return False
+        if (function.__kwdefaults__ or self.keyword_defaults) and not _same(
+            _keyword_defaults(function), self.keyword_defaults
+        ):
+            return False
+        if self.cells and not _same(_cells(function), self.cells):
+            return False
+        get = function.__globals__.get
+        for name, value in self.names:
+            if get(name, _ABSENT) is not value:
+                return False
+        return not self.classes or all(map(_is_immutable, self.classes))
+
+
 class Captures(NamedTuple):
     """One reading of everything a function carries along."""
 
     seen: tuple[object, ...]
-    """Every object met, in order; a later reading meets the same objects if none was replaced."""
+    """Every object met, in order."""
     immutable: bool
     """None of it can be changed in place."""
+    importable: tuple[object, ...]
+    """Of the functions met, those that can be imported."""
+    looks: tuple[Look, ...]
+    """The others."""
 
-    def same_as(self, other: Captures) -> bool:
-        """Whether pickling the function now would give the same bytes as at the time of *other*."""
-        if not (self.immutable and other.immutable) or len(self.seen) != len(other.seen):
+    def hold(self) -> bool:
+        """Whether pickling the function now would give the same bytes as at the time of this reading."""
+        if not self.immutable:
             return False
-        return all(map(_identical, self.seen, other.seen))
+        for look in self.looks:
+            if not look.is_the_same():
+                return False
+        return not self.importable or all(map(is_importable, self.importable))
 
 
-def _identical(one: object, other: object) -> bool:
-    return one is other
+def _same(some: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
 
 
 def read_captures(function: Callable[..., Any]) -> Captures:
     """Follow *function* through cells, defaults, globals and cell-defined helpers."""
     if not isinstance(function, types.FunctionType):
-        return Captures((function,), is_importable(function))
+        return Captures((function,), is_importable(function), (function,), ())
     seen: list[object] = []
+    importable: list[object] = []
+    looks: list[Look] = []
     immutable = True
     todo, known = [function], {function}
     while todo:
         current = todo.pop()
         seen.append(current)
         if is_importable(current):
+            importable.append(current)
             continue
         if current.__dict__ or rebinds(current.__code__):
             immutable = False
-        for part in _parts(current):
+        look = _look_at(current)
+        looks.append(look)
+        for part in _parts(look):
             seen.append(part)
             followed = _function_of(part)
             if followed is not None:
@@ -62,7 +110,7 @@ def read_captures(function: Callable[..., Any]) -> Captures:
                     todo.append(followed)
             elif not _is_immutable(part):
                 immutable = False
-    return Captures(tuple(seen), immutable)
+    return Captures(tuple(seen), immutable, tuple(importable), tuple(looks))
 
 
 def _function_of(part: object) -> types.FunctionType | None:
@@ -72,18 +120,35 @@ def _function_of(part: object) -> types.FunctionType | None:
     return part if isinstance(part, types.FunctionType) else None
 
 
-def _parts(function: types.FunctionType) -> Iterator[object]:
-    yield function.__code__
-    yield from function.__defaults__ or ()
-    yield from (function.__kwdefaults__ or {}).values()
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # empty until the enclosing function assigns it
-            yield _ABSENT
-    names = function.__globals__
-    for name in global_names(function.__code__):
-        yield names.get(name, _ABSENT)
+def _look_at(function: types.FunctionType) -> Look:
+    code, named = function.__code__, function.__globals__
+    names = tuple((name, named.get(name, _ABSENT)) for name in global_names(code))
+    look = Look(function, code, function.__defaults__, _keyword_defaults(function), _cells(function), names, ())
+    return look._replace(classes=tuple(part for part in _parts(look) if isinstance(part, type | tuple | frozenset)))
+
+
+def _parts(look: Look) -> Iterator[object]:
+    yield look.code
+    yield from look.defaults or ()
+    yield from look.keyword_defaults
+    yield from look.cells
+    for _, value in look.names:
+        yield value
+
+
+def _keyword_defaults(function: types.FunctionType) -> tuple[object, ...]:
+    return tuple((function.__kwdefaults__ or {}).values())
+
+
+def _cells(function: types.FunctionType) -> tuple[object, ...]:
+    return tuple(map(_content, function.__closure__ or ()))
+
+
+def _content(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty until the enclosing function assigns it
+        return _ABSENT
 
 
 def global_names(code: types.CodeType) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.captures import Captures, read_captures
 from flowrra.pool.encoding.large_captures import hint_at_large
 from flowrra.pool.encoding.payloads import CLOUD, Payload, build
-from flowrra.pool.encoding.pickler import Pickler
+from flowrra.pool.encoding.pickler import Pickler, ReadonlyPickler
 from flowrra.pool.encoding.values import encode_value, refusal
 
 _MOST_SOURCE = 64 * 1024
@@ -43,18 +43,19 @@ class FunctionEncoder:
         self._known = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
 
-    def encode(self, task: str, function: Callable[..., Any]) -> FunctionRef:
+    def encode(self, task: str, function: Callable[..., Any], *, readonly: bool = False) -> FunctionRef:
         """Raises ``NotEncodable`` or ``HandleNotAllowed``."""
+        keepable = isinstance(function, types.FunctionType) or getattr(type(function), "__flowrra_task__", False)
+        if keepable:
+            with self._lock:
+                known = self._known.get(function)
+            if known is not None and known[0].hold():
+                return known[1]
         captures = read_captures(function)
-        if not captures.immutable or not isinstance(function, types.FunctionType):
-            return encode_function(task, function, self._depot, reusable=captures.immutable)
-        with self._lock:
-            known = self._known.get(function)
-        if known is not None and known[0].same_as(captures):
-            return known[1]
-        ref = encode_function(task, function, self._depot, reusable=True)
-        with self._lock:
-            self._known[function] = (captures, ref)
+        ref = encode_function(task, function, self._depot, reusable=captures.immutable, readonly=readonly)
+        if keepable and captures.immutable:  # then there is nothing that readonly would change
+            with self._lock:
+                self._known[function] = (captures, ref)
         return ref
 
     def forget(self) -> None:
@@ -62,13 +63,15 @@ class FunctionEncoder:
             self._known.clear()
 
 
-def encode_function(task: str, function: Callable[..., Any], depot: Depot, *, reusable: bool) -> FunctionRef:
+def encode_function(
+    task: str, function: Callable[..., Any], depot: Depot, *, reusable: bool, readonly: bool = False
+) -> FunctionRef:
     """Snapshot *function* with what it captures and the source of the cells it comes from."""
     files: dict[str, None] = {}
 
     def pickler(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]) -> bytes:
         file = io.BytesIO()
-        cloud = Pickler(file, keep_in_band)
+        cloud = (ReadonlyPickler if readonly else Pickler)(file, keep_in_band)
         cloud.dump(value)
         files.update(cloud.files)
         return file.getvalue()
@@ -82,10 +85,10 @@ def encode_function(task: str, function: Callable[..., Any], depot: Depot, *, re
     return FunctionRef(_digest(payload, sources), payload, sources, reusable)
 
 
-def encode_constants(task: str, constants: Mapping[str, Any], depot: Depot) -> FunctionRef:
+def encode_constants(task: str, constants: Mapping[str, Any], depot: Depot, *, readonly: bool = False) -> FunctionRef:
     """Snapshot the keywords that all runs of a map share."""
     try:
-        payload = encode_value(dict(constants), depot)
+        payload = encode_value(dict(constants), depot, readonly=readonly)
     except Exception as error:
         raise refusal(task, error, {f"kwargs[{name!r}]": value for name, value in constants.items()}) from error
     return FunctionRef(_digest(payload, ()), payload, (), reusable=False)

@@ -16,6 +16,7 @@ from typing import Any
 import cloudpickle
 
 from flowrra.pool.encoding.by_value import CachedFunction, reduce_cached, reduce_code, reduce_slotted
+from flowrra.pool.encoding.readonly import reduce_readonly
 from flowrra.pool.encoding.received_classes import received_classes
 from flowrra.pool.encoding.staying import refuse_what_stays
 
@@ -55,6 +56,22 @@ def _shared_generator(value: Any) -> tuple[types.ModuleType, str] | None:
         if loaded is not None and value is getattr(loaded, name, None):
             return loaded, name
     return None
+
+
+class ReadonlyPickler(Pickler):
+    """Arrays arrive so that nobody can write to them."""
+
+    def reducer_override(self, value: Any) -> Any:
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and isinstance(value, numpy.ndarray):
+            return reduce_readonly(value)
+        return super().reducer_override(value)
+
+
+def readonly_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+    file = io.BytesIO()
+    ReadonlyPickler(file, keep_in_band).dump(value)
+    return file.getvalue()
 
 
 def cloud_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:

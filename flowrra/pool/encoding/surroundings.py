@@ -42,16 +42,19 @@ class SurroundingsReader:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._raw: tuple[Any, ...] = ()
-        self._latest = SurroundingsRef(0, b"")
+        self._latest: tuple[SurroundingsRef, _Raw | None] = SurroundingsRef(0, b""), None
 
     def current(self) -> SurroundingsRef:
+        latest, raw = self._latest
+        if raw is not None and _is_as_read(raw):
+            return latest
         raw = _read_raw()
         with self._lock:
-            if raw != self._raw:
-                self._latest = SurroundingsRef(self._latest.number + 1, _write(raw))
-                self._raw = raw
-            return self._latest
+            latest, known = self._latest
+            if raw != known:
+                latest = SurroundingsRef(latest.number + 1, _write(raw))
+                self._latest = latest, raw
+            return latest
 
 
 class SurroundingsRef(NamedTuple):
@@ -59,12 +62,30 @@ class SurroundingsRef(NamedTuple):
     pickled: bytes
 
 
-def _read_raw() -> tuple[Any, ...]:
-    try:
-        cwd = os.getcwd()
-    except FileNotFoundError:
-        cwd = None
-    return cwd, tuple(sys.path), _environ().copy(), tuple(warnings.filters), _log_level()
+class _Raw(NamedTuple):
+    """As they are kept in this process."""
+
+    cwd: str | None
+    path: list[Any]
+    environ: dict[bytes, bytes]
+    filters: list[Any]
+    log_level: int
+
+
+def _read_raw() -> _Raw:
+    return _Raw(_cwd(), list(sys.path), _environ().copy(), list(warnings.filters), _log_level())
+
+
+def _is_as_read(raw: _Raw) -> bool:
+    """Asked for each submission: compares without a copy, and what has not changed is the same objects."""
+    cwd, path, environ, filters, log_level = raw
+    return (
+        _log_level() == log_level
+        and sys.path == path
+        and warnings.filters == filters
+        and _environ() == environ
+        and _cwd() == cwd
+    )
 
 
 def _log_level() -> int:
@@ -80,7 +101,7 @@ def _environ() -> dict[bytes, bytes]:
     return stored
 
 
-def _write(raw: tuple[Any, ...]) -> bytes:
+def _write(raw: _Raw) -> bytes:
     cwd, path, environ, filters, log_level = raw
     decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
     completed = {os.fsencode(name): os.fsencode(value) for name, value in with_defaults(decoded).items()}
@@ -123,6 +144,16 @@ def settle(wanted: Surroundings) -> None:
         warnings._filters_mutated()  # type: ignore[attr-defined]  # noqa: SLF001 - those ways add, none replaces
     if _log_level() != wanted.log_level:
         importlib.import_module("logging").getLogger().setLevel(wanted.log_level)
+
+
+def are_settled(wanted: Surroundings) -> bool:
+    """Whether this process looks like *wanted* but for its environment, which no native code changes."""
+    return (
+        tuple(sys.path) == wanted.path
+        and tuple(warnings.filters) == wanted.filters
+        and _log_level() == wanted.log_level
+        and (wanted.cwd is None or _cwd() == wanted.cwd)
+    )
 
 
 def _cwd() -> str | None:

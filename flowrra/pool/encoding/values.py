@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowrra.errors import FlowrraError, HandleNotAllowed, NotEncodable
+from flowrra.errors import FlowrraError, HandleNotAllowed, NoRoomForData, NotEncodable
 from flowrra.failures import safe_str
+from flowrra.pool.data import memory
 from flowrra.pool.data.depot import Depot
-from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, PLAIN, Payload, build, plain_pickle
+from flowrra.pool.data.slab import NoRoomError
+from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Payload, build, plain_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
 
 if TYPE_CHECKING:
-    import pickle
     from collections.abc import Callable
 
     from flowrra.pool.encoding.culprit import Culprit
@@ -32,9 +34,20 @@ def cloud_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]
     return pickler.cloud_pickle(value, keep_in_band)
 
 
-def encode_value(value: Any, depot: Depot | None = None) -> Payload:
-    """Snapshot *value*. Raises whatever its pickling raises; :func:`refusal` turns that into a ``NotEncodable``."""
+def readonly_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+    from flowrra.pool.encoding import pickler
+
+    return pickler.readonly_pickle(value, keep_in_band)
+
+
+def encode_value(value: Any, depot: Depot | None = None, *, readonly: bool = False) -> Payload:
+    """Snapshot *value*; if *readonly*, the arrays in it arrive so that nobody can write to them.
+
+    Raises whatever its pickling raises; :func:`refusal` turns that into an error that names the culprit.
+    """
     kind = kind_of(value)
+    if readonly and kind != BUILTIN:
+        return build(kind, value, readonly_pickle, depot)
     return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle, depot)
 
 
@@ -66,10 +79,17 @@ def kind_of(value: Any) -> int:
     return kind
 
 
-def encode_arguments(task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], depot: Depot) -> Payload:
+def encode_arguments(
+    task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], depot: Depot, *, readonly: bool = False
+) -> Payload:
     """Snapshot the arguments of one call. Raises ``NotEncodable`` or ``HandleNotAllowed``."""
     try:
-        return encode_value((args, dict(kwargs)), depot)
+        if not kwargs and len(args) <= _LOOK_AT_MOST and _ATOMS.issuperset(map(type, args)):
+            # What most calls of small tasks are.
+            head = pickle.dumps((args, {}), protocol=5)
+            if len(head) <= INLINE:
+                return Payload(BUILTIN, head)
+        return encode_value((args, dict(kwargs)), depot, readonly=readonly)
     except Exception as error:
         parts = {f"args[{index}]": value for index, value in enumerate(args)}
         parts.update({f"kwargs[{name!r}]": value for name, value in kwargs.items()})
@@ -77,7 +97,9 @@ def encode_arguments(task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 
 def refusal(task: str, error: BaseException, parts: Mapping[str, Any]) -> FlowrraError:
-    """The error that names what could not be pickled. *parts* are the places to look in, by their paths."""
+    """The error that names what could not be kept or pickled. *parts* are the places to look in, by their paths."""
+    if isinstance(error, NoRoomError):
+        return NoRoomForData(task, error.need, error.strerror or str(error), error.place, memory.free_bytes())
     from flowrra.pool.encoding.culprit import find_culprit
 
     for path, value in parts.items():

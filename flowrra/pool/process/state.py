@@ -14,6 +14,8 @@ import signal
 import sys
 from contextlib import suppress
 
+# As they are before notes are taken of their calls (process/notes.py).
+_setitimer, _umask, _setlocale = signal.setitimer, os.umask, locale.setlocale
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _SIGNALS = tuple(sorted(int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
@@ -32,15 +34,10 @@ class ProcessState:
         self._hooks = sys.excepthook, sys.displayhook, sys.stdin
 
     def restore(self) -> None:
-        """Put back what has been changed. Takes microseconds, so that it can be done before every run."""
-        for timer in _TIMERS:  # first: one that ran out later would end the process
-            signal.setitimer(timer, 0)
+        """Put back what has been changed. Takes microseconds, so that it can be done between any two runs."""
+        self.restore_unseen()
         if tuple(map(_signal.getsignal, _SIGNALS)) != self._handlers:
             self._restore_handlers()
-        _signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
-        os.umask(self._umask)
-        if locale.setlocale(locale.LC_ALL) != self._locale:
-            locale.setlocale(locale.LC_ALL, self._locale)
         if sys.getrecursionlimit() != self._recursion:
             sys.setrecursionlimit(self._recursion)
         if vars(builtins) != self._builtins:
@@ -49,6 +46,15 @@ class ProcessState:
             self._builtins = vars(builtins).copy()
         if (sys.excepthook, sys.displayhook, sys.stdin) != self._hooks:
             sys.excepthook, sys.displayhook, sys.stdin = self._hooks
+
+    def restore_unseen(self) -> None:
+        """Put back what native code can change, of which no notes are taken."""
+        for timer in _TIMERS:  # first: one that ran out later would end the process
+            _setitimer(timer, 0)
+        _signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+        _umask(self._umask)
+        if _setlocale(locale.LC_ALL) != self._locale:
+            _setlocale(locale.LC_ALL, self._locale)
 
     def _restore_handlers(self) -> None:
         for number, handler in zip(_SIGNALS, self._handlers, strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
@@ -30,13 +29,9 @@ class UnfitError(Exception):
         self.reason = reason
 
 
-@contextmanager
-def naming(task: str, what: str) -> Iterator[None]:
-    """Whatever goes wrong in the block is a failure to rebuild *what*."""
-    try:
-        yield
-    except Exception as error:
-        raise UnfitError(NotDecodable(task, what, type(error).__name__, safe_str(error))) from error
+def not_decodable(task: str, what: str, error: Exception) -> UnfitError:
+    """*error* was raised when *what* was rebuilt."""
+    return UnfitError(NotDecodable(task, what, type(error).__name__, safe_str(error)))
 
 
 class Who(NamedTuple):
@@ -63,9 +58,6 @@ class Work(Protocol):
 
     def number_of(self, index: int) -> int: ...
 
-    def slabs(self) -> set[int]:
-        """Those in which parts of arguments are."""
-
     def is_harmless(self) -> bool:
         """Rebuilding its arguments runs no code of the user's, and imports nothing."""
 
@@ -87,9 +79,6 @@ class Singles:
         run = RunHeader(*self._runs[index])
         return Who(run.number, run.run_id, run.attempt, run.deadline, Source(run.seed, run.position))
 
-    def slabs(self) -> set[int]:
-        return {slab for run in self._runs for slab, _, _ in run[6]} if len(self._runs) == 1 else set()
-
     def is_harmless(self) -> bool:
         return all(run[4] == BUILTIN for run in self._runs)
 
@@ -99,10 +88,12 @@ class Singles:
     def arguments(self, index: int) -> Iterator[Arguments]:
         for at in range(index, self.count):
             _, _, _, _, kind, head, places, _, _ = self._runs[at]
-            with naming(self.common.task_name, "the arguments"):
+            try:
                 parts = self._mappings.parts(places, readonly=self.common.readonly) if places else []
                 loaded: Arguments = load(head, parts)
                 del parts
+            except Exception as error:
+                raise not_decodable(self.common.task_name, "the arguments", error) from error
             if kind == CLOUD:
                 received_classes.note_new()
             yield loaded
@@ -121,9 +112,6 @@ class Columns:
         common = self.common
         source = Source(common.seed, common.position + index)
         return Who(common.number + index, f"{common.prefix}-{common.first_id + index}", 1, common.deadline, source)
-
-    def slabs(self) -> set[int]:
-        return set()
 
     def is_harmless(self) -> bool:
         return True

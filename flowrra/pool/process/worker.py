@@ -51,8 +51,13 @@ class Worker:
     def __init__(
         self, queue: socket.socket, supplies: socket.socket, answers: socket.socket, page: Page, output: OutputEnd
     ) -> None:
-        self._queue, self._supplies, self._answers = Receiver(queue), Receiver(supplies), answers
-        self._stops = Receiver(queue, _STOP_SIZE)
+        self._queue, self._supplies, self._answers = Receiver(queue, most_fds=0), Receiver(supplies), answers
+        self._stops = Receiver(queue, _STOP_SIZE, most_fds=0)
+        self._poll = select.poll()
+        for sock in (queue, supplies):
+            self._poll.register(sock, select.POLLIN)
+        self._taken = 0
+        """Messages taken from the supplies so far."""
         self._shelf = Shelf()
         self._runs = 0
         self._since = self._looked = time.monotonic()
@@ -66,6 +71,7 @@ class Worker:
             work = self._claim()
             self._fetch_supplies(work)
             self._execution.perform(work)
+            self._execution.tidy_up()
             if self._has_served(work.count):
                 self._leave()
 
@@ -103,27 +109,24 @@ class Worker:
 
     def _claim(self) -> Work:
         """Wait for the next group; take in supplies meanwhile, so that the engine never waits for room."""
-        claimed = self._claim_now()
-        if claimed is not None:
-            return claimed
-        poll = select.poll()
-        queue, supplies = self._queue.sock.fileno(), self._supplies.sock.fileno()
-        poll.register(queue, select.POLLIN)
-        poll.register(supplies, select.POLLIN)
+        queue = self._queue.sock.fileno()
+        # Polled first: to find a socket empty costs several times as much as to be told, and a lone run waits for it.
         while True:
-            for fd, event in poll.poll():
-                if not event & select.POLLIN or (fd == queue and self._queue.is_closed()):
+            for fd, event in self._poll.poll():
+                if not event & select.POLLIN:
                     self._leave()
-                if fd == supplies:
+                if fd != queue:
                     self._take_supply(wait=False)
-            claimed = self._claim_now()
-            if claimed is not None:
-                return claimed
+                elif (claimed := self._claim_now()) is not None:
+                    return claimed
+            if self._queue.closed or self._supplies.closed:
+                self._leave()
 
     def _take_supply(self, *, wait: bool) -> bool:
         received = self._supplies.receive(wait=wait)
         if received is None:
             return False
+        self._taken += 1
         message, fd = received.message, received.fd
         if isinstance(message, Supply):
             self._shelf.put(message)
@@ -134,7 +137,7 @@ class Worker:
             self._shelf.surroundings[message.number] = load(message.head, parts)
         elif isinstance(message, Setup):
             os.nice(message.nice)
-            self._execution.initializer = message.initializer
+            self._execution.prepare_with(message.initializer)
         elif isinstance(message, Forget):
             self._shelf.drop(message.digest)
         elif isinstance(message, SlabSupply):
@@ -144,16 +147,8 @@ class Worker:
         return True
 
     def _fetch_supplies(self, work: Work) -> None:
-        """Read supplies up to those that *work* names; they were sent before it."""
-        shelf, group, slabs = self._shelf, work.common, work.slabs()
-        needed = [group.function] + ([group.constants] if group.constants else [])
-        while self._take_supply(wait=False):  # all there are: a function may have been sent again, with other places
-            pass
-        while not (
-            group.surroundings in shelf.surroundings
-            and all(digest in shelf for digest in needed)
-            and all(slab in shelf.mappings for slab in slabs)
-        ):
+        """Read the supplies that were sent before *work*."""
+        while self._taken < work.common.supplies:
             if not self._take_supply(wait=True):
                 os._exit(0)
 

@@ -139,6 +139,8 @@ class RunGroup(NamedTuple):
     """Bytes; 0: none."""
     readonly: bool
     """Large buffers cannot be written to."""
+    supplies: int
+    """Messages that were put into the supplies before this: what it needs is among them."""
     runs: tuple[tuple[int, str, int, float | None, int, bytes, Places, int | str, int], ...]
     """Fields of :class:`RunHeader`."""
 
@@ -152,6 +154,7 @@ class SpanGroup(NamedTuple):
     surroundings: int
     memory_limit: int
     readonly: bool
+    supplies: int
     number: int
     length: int
     prefix: str

@@ -10,7 +10,8 @@ import fcntl
 import os
 from collections.abc import Sequence
 
-from flowrra.pool.native import map_private
+from flowrra.pool.large_pages import make_large
+from flowrra.pool.native import LARGE_PAGE, Mapping, map_private
 from flowrra.pool.transport.messages import Table
 
 ALIGNMENT = 64
@@ -49,13 +50,16 @@ def layout(sizes: Sequence[int]) -> Table:
 
 def write_segment(parts: Sequence[memoryview], table: Table) -> int:
     """Copy *parts* into a new sealed memfd and return its descriptor. write(2) is twice as fast as a fresh mapping."""
+    size = max(1, table[-1][0] + table[-1][1])
     fd = os.memfd_create("flowrra", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
+        os.ftruncate(fd, size)
+        if size >= LARGE_PAGE:
+            make_large(fd, Mapping(fd, size, shared=True), 0, size)
         for part, (offset, length) in zip(parts, table, strict=True):
             done = 0
             while done < length:
                 done += os.pwrite(fd, part[done:], offset + done)
-        os.ftruncate(fd, max(1, table[-1][0] + table[-1][1]))
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     except BaseException:
         os.close(fd)

@@ -29,24 +29,36 @@ class Received(NamedTuple):
 class Receiver:
     """Receives from one socket into a buffer of its own: a fresh one per packet would cost more than the packet.
 
+    Descriptors beyond *most_fds* that come with a packet are lost.
     Not for two threads, nor for a signal handler beside the code it interrupts.
     """
 
     def __init__(self, sock: socket.socket, size: int = PACKET, most_fds: int = 1) -> None:
         self.sock = sock
+        self.closed = False
+        """The other side was found to be gone, and to have left nothing."""
         self._buffer = bytearray(size)
         self._view = memoryview(self._buffer)
-        self._room = socket.CMSG_SPACE(most_fds * _INT)
+        self._room = socket.CMSG_SPACE(most_fds * _INT) if most_fds else 0
 
     def receive(self, *, wait: bool = False) -> Received | None:
         """One message. None: nothing there, or the other side is gone. A non-blocking socket never waits."""
+        flags = _WAIT if wait else _DONT_WAIT
+        fds: list[int] = []
         try:
-            size, ancillary, _, _ = self.sock.recvmsg_into([self._buffer], self._room, _WAIT if wait else _DONT_WAIT)
+            if self._room:
+                size, ancillary, _, _ = self.sock.recvmsg_into([self._buffer], self._room, flags)
+                if ancillary:
+                    fds = _descriptors(ancillary)
+            else:
+                # Takes half as long.
+                size = self.sock.recv_into(self._buffer, 0, flags)
         except (BlockingIOError, ConnectionResetError):
             return None
         if not size:
+            self.closed = True
             return None
-        return Received(unpack(self._view[:size]), _descriptors(ancillary) if ancillary else [])
+        return Received(unpack(self._view[:size]), fds)
 
     def is_closed(self) -> bool:
         """The other side is gone and has left nothing."""

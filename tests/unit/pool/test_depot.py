@@ -96,7 +96,7 @@ def test_content_that_changes_while_it_is_copied_is_not_found_under_what_it_was(
     content = bytearray(100_000)
 
     view = memoryview(content)
-    fingerprint = depot._fingerprint
+    fingerprint = depot.fingerprint
     patch = pytest.MonkeyPatch()
 
     def then_change(buffer: memoryview) -> bytes:
@@ -104,7 +104,7 @@ def test_content_that_changes_while_it_is_copied_is_not_found_under_what_it_was(
         content[5] = 1
         return digest
 
-    patch.setattr(depot, "_fingerprint", then_change)
+    patch.setattr(depot, "fingerprint", then_change)
     first = shared.keep([view])
     patch.undo()
     content[5] = 0
@@ -112,6 +112,35 @@ def test_content_that_changes_while_it_is_copied_is_not_found_under_what_it_was(
     assert second.places != first.places
     [(_, offset, size)] = second.places
     assert bytes(second.slabs[0].view[offset : offset + size]) == bytes(content)
+
+
+def test_content_that_changes_before_it_is_copied_is_known_by_its_copy_alone() -> None:
+    """It has not been read before: there was nothing of its size."""
+    shared = Depot()
+    content = bytearray(5_000_000)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(depot, "fingerprint", lambda _: pytest.fail("it was read"))
+    write = depot.Slab.write
+
+    def change_and_write(slab: depot.Slab, offset: int, source: memoryview) -> bytes:
+        content[5] = 1
+        return write(slab, offset, source)
+
+    patch.setattr(depot.Slab, "write", change_and_write)
+    first = shared.keep([memoryview(content)])
+    patch.undo()
+    assert shared.keep([memoryview(content)]).places == first.places
+    content[5] = 0
+    other = shared.keep([memoryview(content)])
+    assert other.places != first.places
+    assert other.digests != first.digests
+
+
+def test_equal_buffers_of_an_unknown_size_are_kept_once() -> None:
+    shared = Depot()
+    kept = shared.keep([memoryview(bytes(3_000_000)), memoryview(bytes(3_000_000)), memoryview(bytes(2_000_000))])
+    assert kept.places[0] == kept.places[1] != kept.places[2]
+    assert shared.describe()["copied_bytes"] == 5_000_000
 
 
 def test_threads_that_submit_the_same_at_once_are_both_served() -> None:

@@ -121,7 +121,7 @@ def test_parts_come_back_as_they_were_and_aligned(parts: list[bytes]) -> None:
     [
         messages.Quit(),
         messages.Ended(3, -9, b"tail", 10**8, (7, 10**7), False),
-        messages.RunGroup("n", b"d", b"", 4, 9, True, ((1, "id", 2, None, 0, b"head", ((3, 0, 5),), "s", 3),)),
+        messages.RunGroup("n", b"d", b"", 4, 9, True, 2, ((1, "id", 2, None, 0, b"head", ((3, 0, 5),), "s", 3),)),
         messages.Report(1, 2, 3, b"starts", b"entries", True, ("numpy",)),
         messages.SlabSupply(1, 4096),
         messages.SlabDropped(1, True),

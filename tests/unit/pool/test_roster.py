@@ -27,7 +27,8 @@ from flowrra.pool.orders import (
     TakeBackFor,
 )
 from flowrra.pool.prefetch import GROUP_SIZE, LEAST_PREFETCH, MOST_IN_GROUP, Pace
-from flowrra.pool.roster import START_FAILURES, Roster
+from flowrra.pool.roster import Roster
+from flowrra.pool.staff import START_FAILURES
 from flowrra.pool.worker_state import Role
 
 LONG = Kind(Pace())
@@ -48,7 +49,7 @@ def ticket(number: int, priority: int = 0, kind: Kind | None = None, length: int
 
 def opened(slots: int) -> Roster:
     roster = Roster(slots)
-    roster.open()
+    roster.staff.open()
     return roster
 
 
@@ -63,7 +64,7 @@ def runs_of(group: Group) -> list[int]:
 def begin(roster: Roster, *tickets: Ticket) -> list[tuple[int, list[int]]]:
     for each in tickets:
         roster.begin(each)
-    return gives(roster.assign())
+    return gives(roster.queues.assign())
 
 
 def end_all(roster: Roster, worker: int, seconds: float = 0.0) -> None:
@@ -80,7 +81,7 @@ def take(orders: list[Order]) -> TakeBack:
 def took(roster: Roster, order: Order, numbers: Iterable[int] = ()) -> list[Order]:
     """The order was carried out, and these groups came back."""
     assert isinstance(order, TakeBack)
-    roster.received_back(order.worker, list(numbers))
+    roster.queues.received_back(order.worker, list(numbers))
     return roster.taken_back(order)
 
 
@@ -89,7 +90,7 @@ def took(roster: Roster, order: Order, numbers: Iterable[int] = ()) -> list[Orde
 
 def test_it_starts_one_worker_per_slot_and_a_spare() -> None:
     roster = Roster(3)
-    assert roster.open() == [StartWorker(1), StartWorker(2), StartWorker(3), StartWorker(4)]
+    assert roster.staff.open() == [StartWorker(1), StartWorker(2), StartWorker(3), StartWorker(4)]
     assert [state.role for state in roster.states.values()] == [Role.ACTIVE] * 3 + [Role.SPARE]
 
 
@@ -145,7 +146,7 @@ def test_half_a_second_of_work_is_prefetched(seconds: float) -> None:
     roster = opened(2)
     begin(roster, ticket(1))
     end_all(roster, 1, seconds)
-    assert roster.room() == pytest.approx(2 * (1 + 0.5 / seconds), abs=1)
+    assert roster.queues.room() == pytest.approx(2 * (1 + 0.5 / seconds), abs=1)
 
 
 def test_there_is_room_for_a_few_however_long_they_are() -> None:
@@ -153,9 +154,9 @@ def test_there_is_room_for_a_few_however_long_they_are() -> None:
     begin(roster, ticket(1))
     end_all(roster, 1, 100.0)
     for n in range(2, 3 + LEAST_PREFETCH):
-        assert roster.room() > 0
+        assert roster.queues.room() > 0
         begin(roster, ticket(n))
-    assert roster.room() == 0
+    assert roster.queues.room() == 0
 
 
 def test_runs_known_to_be_long_wait_here_rather_than_in_a_queue() -> None:
@@ -170,10 +171,10 @@ def test_an_idle_worker_takes_half_of_the_longest_queue() -> None:
     slow = kind_of(0.05)
     begin(roster, *(ticket(n, kind=slow) for n in range(1, 11)))
     end_all(roster, 2, 0.05)
-    order = take(roster.balance())
+    order = take(roster.queues.balance())
     assert order == TakeBack(1, 2, TakeBackFor.BALANCE)
     took(roster, order, [3, 5])
-    assert gives(roster.assign()) == [(2, [3]), (2, [5])]
+    assert gives(roster.queues.assign()) == [(2, [3]), (2, [5])]
 
 
 def test_a_group_that_is_taken_back_may_be_divided() -> None:
@@ -185,14 +186,14 @@ def test_a_group_that_is_taken_back_may_be_divided() -> None:
     end_all(roster, 1)
     begin(roster, ticket(20, kind=LONG))
     roster.states[1].hold(Group([ticket(n, kind=short) for n in range(30, 38)]))
-    took(roster, take(roster.balance()), [30])
-    assert [len(runs) for _, runs in gives(roster.assign())] == [4, 4]
+    took(roster, take(roster.queues.balance()), [30])
+    assert [len(runs) for _, runs in gives(roster.queues.assign())] == [4, 4]
 
 
 def test_nothing_is_moved_about_while_everybody_has_work() -> None:
     roster = opened(2)
     begin(roster, *(ticket(n) for n in range(1, 7)))
-    assert roster.balance() == []
+    assert roster.queues.balance() == []
 
 
 def test_the_rest_of_a_group_that_its_worker_gives_up_goes_on_at_its_place() -> None:
@@ -216,7 +217,7 @@ def test_a_running_run_is_stopped_by_signal_then_force_and_the_spare_steps_in() 
     order = take(roster.stop(one.rank, 1))
     assert order == TakeBack(1, None, TakeBackFor.STOP, None, (one.rank, 1))
     assert took(roster, order, [2]) == [Interrupt(1, one.rank, 1), StartWorker(3)]
-    assert gives(roster.assign()) == [(2, [2])]
+    assert gives(roster.queues.assign()) == [(2, [2])]
     assert roster.stop(one.rank, 1) == []
     assert roster.grace_over(1, one.rank, 1) == [Kill(1)]
     assert roster.ended([1], [], [1]) == [Lost(1, 1, stopped=True)]
@@ -295,7 +296,7 @@ def test_a_prefetched_run_is_stopped_by_taking_it_back() -> None:
     tickets = [ticket(n) for n in (1, 2, 3)]
     begin(roster, *tickets)
     assert took(roster, take(roster.stop(tickets[1].rank, 2)), [2, 3]) == [Cancelled(2)]
-    assert gives(roster.assign()) == [(1, [3])]
+    assert gives(roster.queues.assign()) == [(1, [3])]
 
 
 def test_a_waiting_run_is_stopped_at_once() -> None:
@@ -320,9 +321,9 @@ def test_room_made_by_an_answer_during_a_take_back_is_not_filled_in_that_queue()
     roster.reached(1, 0)
     order = take(roster.stop((0, 2), 2))
     roster.answered(1, roster.states[1].held[1], 1, 0.5, over=True)
-    assert roster.assign() == []
+    assert roster.queues.assign() == []
     assert took(roster, order, [3]) == [Interrupt(1, (0, 2), 2), StartWorker(3)]
-    assert gives(roster.assign()) == [(2, [3]), (2, [4])]
+    assert gives(roster.queues.assign()) == [(2, [3]), (2, [4])]
 
 
 # Recalling.
@@ -334,7 +335,7 @@ def test_everything_is_recalled() -> None:
     begin(roster, *tickets)
     roster.reached(1, 0)
     roster.reached(2, 0)
-    assert roster.recall(None) == [
+    assert roster.queues.recall(None) == [
         Return(tickets[6]),
         TakeBack(1, None, TakeBackFor.RECALL),
         TakeBack(2, None, TakeBackFor.RECALL),
@@ -348,8 +349,8 @@ def test_a_higher_priority_overtakes_what_is_queued_and_only_makes_room_for_itse
     tickets = [ticket(n) for n in (1, 2, 3)]
     begin(roster, *tickets)
     roster.reached(1, 0)
-    assert roster.room() == 0
-    order = take(roster.recall((-5, 10)))
+    assert roster.queues.room() == 0
+    order = take(roster.queues.recall((-5, 10)))
     assert took(roster, order, [2, 3]) == [Return(tickets[2])]
     assert begin(roster, ticket(10, priority=5)) == [(1, [10]), (1, [2])]
 
@@ -357,7 +358,7 @@ def test_a_higher_priority_overtakes_what_is_queued_and_only_makes_room_for_itse
 def test_what_goes_first_anyway_is_not_recalled() -> None:
     roster = opened(1)
     begin(roster, *(ticket(n, priority=9) for n in (1, 2, 3)))
-    assert roster.recall((-5, 10)) == []
+    assert roster.queues.recall((-5, 10)) == []
 
 
 # Workers that end.
@@ -367,7 +368,7 @@ def test_only_the_run_that_executed_is_charged_with_a_death() -> None:
     roster = opened(1)
     begin(roster, *(ticket(n) for n in (1, 2, 3)))
     assert roster.ended([1], taken=[2, 3], begun=[1]) == [Lost(1, 1, stopped=False), StartWorker(3)]
-    assert gives(roster.assign()) == [(2, [2]), (2, [3])]
+    assert gives(roster.queues.assign()) == [(2, [2]), (2, [3])]
     assert roster.lost == 1
 
 
@@ -384,7 +385,7 @@ def test_a_worker_that_ends_before_it_begins_costs_nobody_anything() -> None:
     roster = opened(1)
     begin(roster, ticket(1))
     assert roster.ended([1], taken=[1], begun=[]) == [StartWorker(3)]
-    assert gives(roster.assign()) == [(2, [1])]
+    assert gives(roster.queues.assign()) == [(2, [1])]
 
 
 def test_workers_that_cannot_start_fail_what_waits_instead_of_going_on_for_ever() -> None:
@@ -396,7 +397,7 @@ def test_workers_that_cannot_start_fail_what_waits_instead_of_going_on_for_ever(
     while not any(isinstance(order, StartFailed) for order in orders):
         worker = next(state.worker for state in roster.states.values() if state.role is Role.ACTIVE)
         orders = roster.ended([worker], taken=list(roster.states[worker].held), begun=[])
-        roster.assign()
+        roster.queues.assign()
         deaths += 1
     assert deaths == START_FAILURES
     assert orders == [StartFailed(one)]
@@ -407,37 +408,37 @@ def test_after_failed_starts_the_next_run_tries_again_and_a_success_fills_the_po
     for _ in range(START_FAILURES):
         roster.ended([next(iter(roster.states))], taken=[], begun=[])
     roster.ended(list(roster.states), taken=[], begun=[])
-    assert roster.room() == 2
+    assert roster.queues.room() == 2
     (fork,) = roster.begin(ticket(1))
     assert isinstance(fork, StartWorker)
-    assert gives(roster.assign()) == [(fork.worker, [1])]
+    assert gives(roster.queues.assign()) == [(fork.worker, [1])]
     assert roster.reached(fork.worker, 0) == [StartWorker(fork.worker + 1), StartWorker(fork.worker + 2)]
 
 
 def test_new_spares_replace_those_that_know_fewer_modules() -> None:
     roster = opened(1)
-    assert roster.renew_spares() == [Kill(2), StartWorker(3)]
+    assert roster.staff.renew_spares() == [Kill(2), StartWorker(3)]
     assert roster.ended([2], taken=[], begun=[]) == []
-    assert roster.failures == 0
+    assert roster.staff.failures == 0
 
 
 def test_a_full_socket_is_left_alone_until_there_is_room() -> None:
     roster = opened(1)
     begin(roster, ticket(1))
-    roster.refused(1, roster.states[1].held[1])
+    roster.queues.refused(1, roster.states[1].held[1])
     assert begin(roster, ticket(2)) == []
-    roster.unblocked(1)
-    assert gives(roster.assign()) == [(1, [1]), (1, [2])]
-    roster.unblocked(77)
+    roster.queues.unblocked(1)
+    assert gives(roster.queues.assign()) == [(1, [1]), (1, [2])]
+    roster.queues.unblocked(77)
 
 
 def test_the_queue_of_a_condemned_worker_is_left_to_the_request_to_stop() -> None:
     roster = opened(1)
     in_hand(roster, 5)
     assert took(roster, take(roster.stop((0, 1), 1)), []) == [Interrupt(1, (0, 1), 1), StartWorker(3)]
-    assert roster.balance() == []
-    assert roster.recall(None) == []
-    assert roster.recall((-5, 3)) == []
+    assert roster.queues.balance() == []
+    assert roster.queues.recall(None) == []
+    assert roster.queues.recall((-5, 3)) == []
     assert roster.stop((0, 4), 4) == [Skip(1, 3), Cancelled(4)]
 
 
@@ -447,10 +448,10 @@ def test_nothing_is_given_to_a_worker_whose_end_is_being_accounted_for() -> None
     roster.reached(1, 0)
     roster.close_queue(1)
     roster.answered(1, roster.states[1].held[1], 1, 0.1, over=True)
-    assert roster.recall((-5, 4)) == []
+    assert roster.queues.recall((-5, 4)) == []
     assert begin(roster, ticket(4, priority=5)) == []
     assert roster.ended([1], taken=[2, 3], begun=[]) == [StartWorker(3)]
-    assert gives(roster.assign()) == [(2, [4]), (2, [2]), (2, [3])]
+    assert gives(roster.queues.assign()) == [(2, [4]), (2, [2]), (2, [3])]
 
 
 # Sizes.
@@ -465,7 +466,7 @@ def test_shrinking_lets_idle_workers_go_and_starts_nobody() -> None:
     assert {first.worker, second.worker} == {2, 3}
     assert took(roster, first, []) == [Dismiss(first.worker)]
     assert roster.ended([first.worker], [], []) == []
-    assert roster.failures == 0
+    assert roster.staff.failures == 0
 
 
 def test_a_worker_too_many_finishes_its_run_while_what_it_had_queued_goes_to_others() -> None:
@@ -474,7 +475,7 @@ def test_a_worker_too_many_finishes_its_run_while_what_it_had_queued_goes_to_oth
     order = take(roster.resize(1))
     held = list(roster.states[order.worker].held)
     assert took(roster, order, held[1:]) == []
-    roster.assign()
+    roster.queues.assign()
     assert not any(number in roster.states[order.worker].held for number in held[1:])
     assert roster.answered(order.worker, roster.states[order.worker].held[held[0]], 1, 9.0, over=True) == [
         Dismiss(order.worker)
@@ -497,9 +498,9 @@ def test_a_pool_asleep_has_a_spare_which_takes_the_next_run_at_once() -> None:
         assert isinstance(order, TakeBack)
         assert took(roster, order, []) == [Dismiss(order.worker)]
         assert roster.ended([order.worker], [], []) == []
-    assert roster.room() == 2 * (1 + LEAST_PREFETCH)
+    assert roster.queues.room() == 2 * (1 + LEAST_PREFETCH)
     assert sum(isinstance(order, StartWorker) for order in roster.begin(ticket(2))) == 2
-    assert gives(roster.assign()) == [(3, [2])]
+    assert gives(roster.queues.assign()) == [(3, [2])]
 
 
 def test_a_pool_that_works_does_not_fall_asleep() -> None:
@@ -542,7 +543,7 @@ class Machine(RuleBasedStateMachine):
         self.kinds = [kind_of(1e-4), kind_of(1e-4, together=True), Kind(Pace())]
         self.quick = False
         """Workers go on just before their queue is taken back."""
-        self.carry_out(self.roster.open())
+        self.carry_out(self.roster.staff.open())
 
     def carry_out(self, orders: list[Order]) -> None:  # noqa: PLR0912 - a case for each order
         todo = list(orders)
@@ -563,7 +564,7 @@ class Machine(RuleBasedStateMachine):
                         self.execute(worker)
                     limit = len(worker.queue) if order.limit is None else order.limit
                     taken, worker.queue[:] = worker.queue[:limit], worker.queue[limit:]
-                    self.roster.received_back(order.worker, [group.number for group in taken])
+                    self.roster.queues.received_back(order.worker, [group.number for group in taken])
                     heard: list[Order] = []
                     if self.quick and worker.group is not None and worker.queue:
                         # It has gone on to the next one, which was behind what has come back.
@@ -629,7 +630,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(priority=st.integers(-2, 2), kind=st.integers(0, 2), length=st.integers(1, 9), polite=st.booleans())
     def submit(self, priority: int, kind: int, length: int, polite: bool) -> None:
-        if polite and self.roster.room() < length:
+        if polite and self.roster.queues.room() < length:
             return
         first = next(self.numbers)
         numbers = [first, *itertools.islice(self.numbers, length - 1)]
@@ -643,7 +644,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def assign(self) -> None:
-        self.carry_out(self.roster.assign())
+        self.carry_out(self.roster.queues.assign())
 
     def able(self, wanted: Callable[[Worker], bool]) -> list[int]:
         return sorted(number for number, worker in self.workers.items() if wanted(worker))
@@ -689,16 +690,16 @@ class Machine(RuleBasedStateMachine):
     @rule(above=st.none() | st.tuples(st.integers(-2, 2), st.integers(1, 50)), quick=st.booleans())
     def recall(self, above: tuple[int, int] | None, quick: bool) -> None:
         self.quick = quick
-        self.carry_out(self.roster.recall(above))
+        self.carry_out(self.roster.queues.recall(above))
 
     @rule(quick=st.booleans())
     def balance(self, quick: bool) -> None:
         self.quick = quick
-        self.carry_out(self.roster.balance())
+        self.carry_out(self.roster.queues.balance())
 
     @rule()
     def renew(self) -> None:
-        self.carry_out(self.roster.renew_spares())
+        self.carry_out(self.roster.staff.renew_spares())
 
     @rule(slots=st.integers(1, 3), quick=st.booleans())
     def resize(self, slots: int, quick: bool) -> None:
@@ -756,11 +757,11 @@ class Machine(RuleBasedStateMachine):
         assert line.runs == sum(each.length for each in line.tickets)
         assert line.seconds == pytest.approx(sum(each.length * each.seconds for each in line.tickets))
 
-    @precondition(lambda self: self.roster.failures < START_FAILURES)
+    @precondition(lambda self: self.roster.staff.failures < START_FAILURES)
     @invariant()
     def the_pool_is_complete(self) -> None:
         roles = [state.role for state in self.roster.states.values()]
-        assert roles.count(Role.ACTIVE) == self.roster.slots
+        assert roles.count(Role.ACTIVE) == self.roster.staff.slots
         assert roles.count(Role.SPARE) == 1
 
 
