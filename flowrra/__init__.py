@@ -53,7 +53,7 @@ _HOMES = {
     "flowrra.losses": ("NotRecorded", "RunsGivenUp"),
     "flowrra.results": ("AppStats", "TaskResult"),
     "flowrra.running": ("NotInTask", "RunContext", "current_run", "progress"),
-    "flowrra.tables": ("STATUSES", "RunTable", "table_of"),
+    "flowrra.tables": ("STATUSES", "Changes", "RunTable", "table_of"),
     "flowrra.task": ("CoroutineTask", "Task"),
     "flowrra.waiting": ("as_completed", "wait"),
 }
@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from flowrra.running import current_run as current_run
     from flowrra.running import progress as progress
     from flowrra.tables import STATUSES as STATUSES
+    from flowrra.tables import Changes as Changes
     from flowrra.tables import RunTable as RunTable
     from flowrra.tables import table_of as table_of
     from flowrra.task import CoroutineTask as CoroutineTask

@@ -7,11 +7,12 @@ it is refreshed: at the few runs that are objects, and at the columns of maps fo
 from __future__ import annotations
 
 import operator
+import weakref
 from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flowrra.batch import Batch
 from flowrra.clock import SystemClock
@@ -34,6 +35,23 @@ _FRESH: Final = 1.0
 
 Stretch = tuple[int, int]
 """(first, length) of neighbouring rows."""
+
+
+class Changes(NamedTuple):
+    """What a refresh has found. A row may be in several of them."""
+
+    new: list[Stretch]
+    returned: list[Stretch]
+    """Neighbours that have returned, as columns told; what one worker did is in order in them."""
+    others: list[int]
+    """Rows of which anything else is new."""
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.returned or self.others)
+
+    def stretches(self) -> list[Stretch]:
+        """All of them."""
+        return [*self.new, *self.returned, *((row, 1) for row in self.others)]
 
 
 class RunTable:
@@ -130,33 +148,33 @@ class RunTable:
 
     # Following.
 
-    def refresh(self) -> list[Stretch]:
+    def refresh(self) -> Changes:
         """Take in what has happened since; returns the rows that it happened to, and those that are new."""
         before = len(self)
         while self._arriving:
             self._add(self._arriving.popleft())
-        changed = [(before, len(self) - before)] if len(self) > before else []
-        for part in self._following:
-            changed += part.refresh(self)
+        new = [(before, len(self) - before)] if len(self) > before else []
+        returned = [stretch for part in self._following for stretch in part.refresh(self)]
         for part in self._following:
             if not part.left and self._find is not None:
                 part.forget()
         self._following = [part for part in self._following if part.left]
         now = SystemClock().mono()
-        changed += [(row, 1) for row, run in list(self.open.items()) if self._take(row, run, now)]
+        others = [row for row, run in list(self.open.items()) if self._take(row, run, now)]
         self._looked = now
-        return changed
+        return Changes(new, returned, others)
 
     def fill(self, first: int, columns: Columns, positions: range) -> None:
         """Rows from *first* on have returned, as the columns of their map say."""
-        starts, ends, workers = columns.instants_in(positions)
+        starts, ends, workers, names = columns.instants_in(positions)
         seconds = array("d", map(operator.sub, ends, starts))
         here = slice(first, first + len(positions))
         self.codes[here] = bytes((_SUCCESS,)) * len(positions)
         self.attempts[here] = b"\1" * len(positions)
         self.started[here], self.seconds[here] = starts, seconds
-        index = {name: self._index_of(name) for name in set(workers)}
-        self.workers[here] = array("H", map(index.__getitem__, workers))
+        index = [self._index_of(name) for name in names]
+        same = index == list(range(len(index)))
+        self.workers[here] = workers if same else array("H", map(index.__getitem__, workers))
         self.busy += sum(seconds)
         self.last_end = max(self.last_end, *ends)
 
@@ -307,7 +325,8 @@ class _MapRows:
 
     def __init__(self, first: int, columns: Columns, positions: range) -> None:
         self.first, self.positions = first, positions
-        self.columns: Columns | None = columns
+        self._columns: Columns | None = columns
+        self._known_columns = weakref.ref(columns)
         self._prefix, _, number = columns.run_id(0).rpartition("-")
         self.number = int(number)
         self.left = len(positions)
@@ -319,9 +338,14 @@ class _MapRows:
     def run_id(self, position: int) -> str:
         return f"{self._prefix}-{self.number + position}"
 
+    @property
+    def columns(self) -> Columns | None:
+        """Those of the map, as long as anybody keeps them."""
+        return self._known_columns()
+
     def forget(self) -> None:
         """Let go of the map, and so of its values."""
-        self.columns = None
+        self._columns = None
 
     def refresh(self, table: RunTable) -> list[Stretch]:
         """Tell *table* what is new; returns the rows concerned."""

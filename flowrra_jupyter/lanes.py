@@ -17,14 +17,20 @@ MOST_LANES: Final = 64
 _RANKS: Final = {"done": 0, "cancelled": 1, "retrying": 2, "failed": 3}
 
 
+def end_of_cell(instant: float) -> float:
+    """Where the cell ends that *instant* lies in."""
+    return (int(instant / CELL) + 1) * CELL
+
+
 class Executed(NamedTuple):
-    """One attempt that is over. Instants are seconds since the view's epoch."""
+    """One attempt that is over, or several in a row that began in one cell. Instants count from the view's epoch."""
 
     start: float
     end: float
     word: str
     key: int
-    """The run's row in the view."""
+    """The run's row in the view; of several the first."""
+    runs: int = 1
 
 
 class Now(TypedDict):
@@ -51,15 +57,15 @@ class Segment:
     __slots__ = ("end", "failed", "key", "runs", "start", "word")
 
     def __init__(self, run: Executed) -> None:
-        self.start, self.end, self.word, self.key = run
-        self.runs, self.failed = 1, int(run.word == "failed")
+        self.start, self.end, self.word, self.key, self.runs = run
+        self.failed = run.runs if run.word == "failed" else 0
 
     def join(self, run: Executed, after: float) -> None:
         """Take in *run*, which began in the same cell or before it but not before *after*; the worse word counts."""
         self.start = min(self.start, max(run.start, after))
         self.end = max(self.end, run.end)
-        self.runs += 1
-        self.failed += run.word == "failed"
+        self.runs += run.runs
+        self.failed += run.runs if run.word == "failed" else 0
         if _RANKS[run.word] > _RANKS[self.word]:
             self.word, self.key = run.word, run.key
 

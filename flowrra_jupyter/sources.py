@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import PurePath
 from typing import Any, Final, TypeVar
 
@@ -13,6 +15,7 @@ from flowrra import (
     STATUSES,
     AppStats,
     Batch,
+    Changes,
     Flowrra,
     RunTable,
     Status,
@@ -22,7 +25,7 @@ from flowrra import (
     app_of,
     table_of,
 )
-from flowrra_jupyter.lanes import Executed, Lanes, Now, Told
+from flowrra_jupyter.lanes import Executed, Lanes, Now, Told, end_of_cell
 from flowrra_jupyter.ordering import FAILING, Arrangement, Query, pick
 from flowrra_jupyter.view_models import (
     BY_CODE,
@@ -82,6 +85,24 @@ def _on_a_thread(call: Callable[[], T]) -> T:
     return found[0]
 
 
+def returned_in(table: RunTable, stretch: Stretch, epoch: float) -> Iterator[tuple[int, Executed]]:
+    """What workers have done in a *stretch* of rows: neighbours of one worker that began in one cell, together.
+
+    Their number may be anything, so nothing is done for each of them.
+    """
+    row, length = stretch
+    for worker, same in groupby(table.workers[row : row + length]):
+        stop = row + len(list(same))
+        while row < stop:
+            start = table.started[row]
+            after = bisect_left(table.started, epoch + end_of_cell(start - epoch), row + 1, stop)
+            last = after - 1
+            end = table.started[last] + table.seconds[last]
+            if worker:
+                yield worker, Executed(start - epoch, end - epoch, "done", row, after - row)
+            row = after
+
+
 class Source:
     """What one view is about. Used by one thread at a time; ``app``, ``cancel_all`` and ``run`` by any."""
 
@@ -104,37 +125,38 @@ class Source:
 
     def update(self) -> Sequence[Stretch]:
         """Look at the runs; returns the stretches of rows that are new or different."""
-        changed = self.table.refresh()
-        for first, length in changed:
+        changes = self.table.refresh()
+        stretches = changes.stretches()
+        for first, length in stretches:
             if length > len(self._rows):
                 for row in [row for row in self._rows if first <= row < first + length]:
                     del self._rows[row]
             else:
                 for row in range(first, first + length):
                     self._rows.pop(row, None)
-        self._feed_lanes(changed)
-        return changed
+        self._feed_lanes(changes)
+        return stretches
 
-    def _feed_lanes(self, changed: Iterable[Stretch]) -> None:
+    def _feed_lanes(self, changes: Changes) -> None:
         table, epoch = self.table, self.table.epoch
         if epoch is None or len(table.worker_names) == 1:
             return
         executed: dict[int, list[Executed]] = {}
-        codes, workers, started, seconds = table.codes, table.workers, table.started, table.seconds
-        for first, length in changed:
-            for row in range(first, first + length):
-                worker = workers[row]
-                if worker and codes[row] != _RUNNING and started[row]:
-                    start = started[row] - epoch
-                    run = Executed(start, start + seconds[row], BY_CODE[codes[row]], row)
-                    executed.setdefault(worker, []).append(run)
+        for stretch in changes.returned:
+            for worker, runs in returned_in(table, stretch, epoch):
+                executed.setdefault(worker, []).append(runs)
+        for row in changes.others:
+            worker, word = table.workers[row], BY_CODE[table.codes[row]]
+            if worker and word not in ("running", "pending") and table.started[row]:
+                start = table.started[row] - epoch
+                executed.setdefault(worker, []).append(Executed(start, start + table.seconds[row], word, row))
+        names = [short_worker(name) for name in table.worker_names]
         now: dict[str, Now] = {}
         for row in table.open:
-            if codes[row] == _RUNNING and workers[row]:
-                name = short_worker(table.worker_names[workers[row]])
-                now[name] = Now(key=row, label=self.label(row), started=round(started[row] - epoch, 3))
-        names = table.worker_names
-        self.lanes.take({short_worker(names[i]): runs for i, runs in executed.items()}, now, self.elapsed())
+            if table.codes[row] == _RUNNING and table.workers[row]:
+                begun = round(table.started[row] - epoch, 3)
+                now[names[table.workers[row]]] = Now(key=row, label=self.label(row), started=begun)
+        self.lanes.take({names[i]: runs for i, runs in executed.items()}, now, self.elapsed())
 
     def label(self, row: int) -> str:
         """What that run is called in this view."""
@@ -171,6 +193,7 @@ class Source:
             elapsed=elapsed,
             rate=self._pace.rate(),
             several_tasks=len(self.table.task_names) > 1,
+            lasting=self.lasting,
             workers=None if app is None or stats is None else app.cpu_workers,
             paused=stats is not None and "*" in stats.paused,
             busy=self._busy() if in_workers else 0.0,

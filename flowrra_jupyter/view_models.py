@@ -78,6 +78,8 @@ class Head(TypedDict):
     live: bool
     several_tasks: bool
     """The rows belong to different tasks, so each has to say which."""
+    lasting: bool
+    """It is an app's: more runs may come."""
     workers: int | None
     """Processes of the app; None where the view knows no app that runs."""
     paused: bool
@@ -184,6 +186,7 @@ def head_of(
     elapsed: float,
     rate: float | None,
     several_tasks: bool,
+    lasting: bool = False,
     workers: int | None = None,
     paused: bool = False,
     busy: float = 0.0,
@@ -210,6 +213,7 @@ def head_of(
         left=round((total - ended) / rate, 3) if live and rate else None,
         live=live,
         several_tasks=several_tasks,
+        lasting=lasting,
         workers=workers,
         paused=paused,
         speed_up=round(busy / elapsed, 2) if busy and elapsed > 0 and total > 1 else None,

@@ -18,7 +18,9 @@ class Instants(NamedTuple):
 
     starts: array[float]
     ends: array[float]
-    workers: list[str | None]
+    workers: array[int]
+    """Indices into *names*."""
+    names: list[str | None]
 
 
 class ReturnedValues:
@@ -43,8 +45,7 @@ class ReturnedValues:
         self._workers[here] = array("H", (self._index_of(worker),)) * len(values)
 
     def instants(self, chosen: slice) -> Instants:
-        workers = list(map(self._worker_names.__getitem__, self._workers[chosen]))
-        return Instants(self._starts[chosen], self._ends[chosen], workers)
+        return Instants(self._starts[chosen], self._ends[chosen], self._workers[chosen], self._worker_names)
 
     def outcome(self, position: int) -> Outcome:
         return Outcome(OutcomeKind.RETURNED, self.values[position])

@@ -50,8 +50,8 @@ export class Head {
     this.bar.setAttribute("aria-valuenow", (100 * head.share).toFixed(1));
     if (head.total === 1) this.#drawBar(head, shown);
     this.cancel.hidden = !head.live;
-    if (!this.cancel.disabled) say(this.cancel, head.total === 1 ? "Cancel" : "Cancel all");
-    this.pause.hidden = head.workers === null || head.total === 1;
+    if (!this.cancel.disabled) say(this.cancel, head.total === 1 && !head.lasting ? "Cancel" : "Cancel all");
+    this.pause.hidden = head.workers === null || (head.total === 1 && !head.lasting);
     this.pause.dataset.asks = head.paused ? "resume" : "pause";
     this.pause.title = head.paused ? "Start waiting runs again" : "Start no more runs of this app; what has begun goes on";
     say(this.pause, head.paused ? "Resume" : "Pause");

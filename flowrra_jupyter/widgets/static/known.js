@@ -4,8 +4,8 @@
  *   attempts: number, due: number|null, started: number|null, seconds: number|null, fraction: number|null,
  *   message: string, error: string, worker: string}} Row */
 /** @typedef {{title: string, total: number, counts: Record<string, number>, share: number, elapsed: number,
- *   rate: number|null, left: number|null, live: boolean, several_tasks: boolean, workers: number|null,
- *   paused: boolean, speed_up: number|null, shared: number}} Head */
+ *   rate: number|null, left: number|null, live: boolean, several_tasks: boolean, lasting: boolean,
+ *   workers: number|null, paused: boolean, speed_up: number|null, shared: number}} Head */
 /** @typedef {[number, number, string, number, number, number, string]} Segment begin, duration, word, runs, failed, key, label */
 /** @typedef {{name: string, first: number, segments: Segment[], now: {key: number, label: string, started: number}|null}} Lane */
 /** @typedef {{first: number, matching: number, searched: number}} Place */

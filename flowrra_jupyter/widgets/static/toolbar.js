@@ -47,7 +47,7 @@ export class Toolbar {
 
   /** @param {import("./known.js").Head} head @param {{word: string, sort: string, descending: boolean}} now */
   draw(head, now) {
-    this.root.hidden = head.total < 2 && head.workers === null;
+    this.root.hidden = head.total < 2 && !head.lasting;
     for (const button of [this.all, this.running, this.failed, this.slowest]) {
       const { word, sort } = button.filter;
       button.setAttribute("aria-pressed", String(now.word === word && now.sort === sort));

@@ -185,3 +185,12 @@ async def test_the_runs_of_a_stopped_app_are_read_even_where_a_loop_is_running()
         await app.task(halve).submit(4)
     assert [record.task_name for record in latest_runs(app)] == ["halve"]
     assert frame_of(source_of(app))["head"]["counts"] == {"done": 1}
+
+
+def test_lanes_count_each_of_very_many_short_runs_once(app: Flowrra):
+    source = source_of(app)
+    app.task(cpu_bound=True)(halve).map(range(4, 5004)).wait(30)
+    source.update()
+    (lane,) = source.frame()["lanes"]
+    assert sum(runs for _, _, _, runs, *_ in lane["segments"]) == 5000
+    assert len(lane["segments"]) < 100
