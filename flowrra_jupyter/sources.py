@@ -41,7 +41,9 @@ from flowrra_jupyter.view_models import (
     tail,
 )  # fmt: skip
 
-VIEW_ROWS: Final = 200
+VIEW_ROWS: Final = 60
+"""How many rows are shown where nobody can ask for others."""
+KEPT_ROWS: Final = 1_000
 STATS_PERIOD: Final = 0.5
 ENDED: Final = frozenset(code for code, status in enumerate(STATUSES) if status in TERMINAL)
 _RUNNING: Final = STATUSES.index(Status.RUNNING)
@@ -226,7 +228,7 @@ class Source:
         row = self._rows.get(number)
         if row is None:
             row = self._read(number)
-            if len(self._rows) >= 2 * VIEW_ROWS:
+            if len(self._rows) >= KEPT_ROWS:
                 self._rows.clear()
             self._rows[number] = row
         return row
@@ -328,8 +330,8 @@ class AppSource(Source):
         return self._app.running
 
     def done(self) -> bool:
-        counts = self._app.stats().counts
-        return all(status in TERMINAL or not number for status, number in counts.items())
+        stats = self._app_stats()
+        return stats is None or all(status in TERMINAL or not number for status, number in stats.counts.items())
 
     def cancel_all(self) -> int:
         return cancel_all(self._app)

@@ -75,8 +75,7 @@ def test_a_hundred_thousand_runs_are_sorted_filtered_and_walked_through(page: La
     press(page, "End")
     wait_for_rows(page, lambda shown: shown[-1] == "x=99999")
     press(page, "ArrowUp", "Enter")
-    text = page.wait_for_output(1, lambda text: "Arguments" in text)
-    assert "order held while details are open" in text
+    page.wait_for_output(1, lambda text: "Arguments" in text and "order held while details are open" in text)
     active = "OUTPUT(1).querySelector('.fl-grid').getAttribute('aria-activedescendant')"
     assert "x=99998" in page.js(f"() => document.getElementById({active}).innerText")
     page.wait_for_output(1, lambda text: "99998" in text)

@@ -22,6 +22,8 @@ export class Known {
   /** @type {Place} */ place = { first: 0, matching: 0, searched: 1 };
   /** @type {Map<string, Lane>} */ lanes = new Map();
   /** @type {string[]} */ workers = [];
+  /** Nothing changes its place, because details are open. */
+  held = false;
   at = 0;
 
   /** Take a frame; false if one before it is missing. A whole one always fits.
@@ -36,6 +38,7 @@ export class Known {
     this.seq = frame.seq;
     this.head = frame.head;
     this.place = frame.place;
+    this.held = frame.held;
     this.at = now;
     for (const row of frame.rows) this.rows.set(row.key, row);
     if (frame.order) this.#reorder(frame.order);

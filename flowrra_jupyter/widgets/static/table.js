@@ -200,7 +200,8 @@ export class Table {
   #move(step) {
     const { first, matching } = this.known.place;
     const at = this.lines.get(this.cursor)?.index;
-    const index = at === undefined ? this.#indexAt(this.scroller.scrollTop) : Math.max(0, Math.min(matching - 1, at + step));
+    const near = at === undefined && Number.isFinite(step) ? this.#indexAt(this.scroller.scrollTop) : (at ?? 0) + step;
+    const index = Math.max(0, Math.min(matching - 1, near));
     const top = this.#top(index);
     if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
     const bottom = top + ROW_PX - this.scroller.clientHeight;
