@@ -105,6 +105,8 @@ class Place(TypedDict):
     """How many rows pass the filter."""
     searched: float
     """How much of the table the filter has seen, from 0 to 1."""
+    held: bool
+    """No row changes its place, because details are open."""
 
 
 class Delta(TypedDict):

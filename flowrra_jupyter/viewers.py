@@ -90,7 +90,12 @@ class Viewer:
         window = arrangement.window(self._first, self._count)
         rows = self._source.rows(window)
         change = delta(self._rows, self._order, head, rows)
-        place = Place(first=self._first, matching=len(arrangement), searched=round(arrangement.searched, 3))
+        place = Place(
+            first=self._first,
+            matching=len(arrangement),
+            searched=round(arrangement.searched, 3),
+            held=arrangement.held,
+        )
         shown = self._source.lanes.shown()
         lanes = self._told.news(shown, self._source.label)
         # Time alone is no news: the browser moves the clocks by itself.
@@ -102,7 +107,7 @@ class Viewer:
         self._seq += 1
         body = {
             **change, "seq": self._seq, "whole": self._whole, "place": place, "lanes": lanes,
-            "workers": [lane.name for lane in shown], "held": arrangement.held,
+            "workers": [lane.name for lane in shown],
         }  # fmt: skip
         self._whole = False
         return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()

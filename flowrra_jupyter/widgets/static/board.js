@@ -162,7 +162,7 @@ class Board {
   }
 
   #drawFoot(head) {
-    const { first, matching, searched } = this.known.place;
+    const { first, matching, searched, held } = this.known.place;
     const last = Math.min(matching, first + this.known.order.length);
     const words = [];
     if (searched < 1) words.push(`searching, ${Math.floor(100 * searched)} %`);
@@ -170,7 +170,7 @@ class Board {
     else if (matching !== head.total) words.push(`${count(matching)} of ${plural(head.total, "run")}`);
     else if (last - first < matching) words.push(`${plural(matching, "run")}`);
     if (matching > 1) words.push(`sorted by ${this.asked.sort === "#" ? "number" : this.asked.sort}${this.asked.descending ? ", descending" : ""}`);
-    if (this.known.held && matching > 1) words.push("order held while details are open");
+    if (held && matching > 1) words.push("order held while details are open");
     say(this.foot, words.join(" · "));
     this.foot.hidden = words.length === 0 || head.total < 2;
   }

@@ -8,9 +8,9 @@
  *   workers: number|null, paused: boolean, speed_up: number|null, shared: number}} Head */
 /** @typedef {[number, number, string, number, number, number, string]} Segment begin, duration, word, runs, failed, key, label */
 /** @typedef {{name: string, first: number, segments: Segment[], now: {key: number, label: string, started: number}|null}} Lane */
-/** @typedef {{first: number, matching: number, searched: number}} Place */
+/** @typedef {{first: number, matching: number, searched: number, held: boolean}} Place */
 /** @typedef {{seq: number, whole: boolean, head: Head, rows: Row[], order?: number[], place: Place, lanes: Lane[],
- *   workers: string[], held: boolean}} Frame */
+ *   workers: string[]}} Frame */
 
 const MINUTE = 60;
 
@@ -19,11 +19,9 @@ export class Known {
   /** @type {Head|null} */ head = null;
   /** @type {Map<number, Row>} */ rows = new Map();
   /** @type {number[]} */ order = [];
-  /** @type {Place} */ place = { first: 0, matching: 0, searched: 1 };
+  /** @type {Place} */ place = { first: 0, matching: 0, searched: 1, held: false };
   /** @type {Map<string, Lane>} */ lanes = new Map();
   /** @type {string[]} */ workers = [];
-  /** Nothing changes its place, because details are open. */
-  held = false;
   at = 0;
 
   /** Take a frame; false if one before it is missing. A whole one always fits.
@@ -38,7 +36,6 @@ export class Known {
     this.seq = frame.seq;
     this.head = frame.head;
     this.place = frame.place;
-    this.held = frame.held;
     this.at = now;
     for (const row of frame.rows) this.rows.set(row.key, row);
     if (frame.order) this.#reorder(frame.order);

@@ -280,6 +280,14 @@ def test_details_come_once_asked_for_and_again_when_they_change(gates, screen, c
     assert told == [(1, "running", "seed=1"), (1, "done", "seed=1")]
 
 
+def test_that_rows_keep_their_places_is_told_though_no_row_has_changed(gates, screen, channel):
+    view = opened(gates.batch, screen, channel)
+    view.hello()
+    look(view)
+    look(view, open=1, have=1)
+    assert [body["place"]["held"] for body in channel.frames()] == [False, True]
+
+
 def test_the_board_of_an_app_lives_as_long_as_the_app(app, screen, channel):
     view = opened(app, screen, channel)
     view.hello()
