@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from flowrra.core.records import ErrorInfo, Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import TaskCancelled, TaskExit
+
+if TYPE_CHECKING:
+    import traceback
 
 _ENGINE = f"{os.path.dirname(__file__)}{os.sep}"  # noqa: PTH120 - pathlib would be all that loads it in a worker
 _ENDS_THE_PROCESS = (SystemExit, KeyboardInterrupt, GeneratorExit)
@@ -28,6 +31,8 @@ def error_info(error: BaseException) -> ErrorInfo:
 
 
 def _described(error: BaseException) -> ErrorInfo:
+    import traceback
+
     told = traceback.TracebackException.from_exception(error)
     for part in _chain(told):
         part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_ENGINE)])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from flowrra.core.records import Outcome, RunRecord
 from flowrra.core.statuses import Status, StopReason
+from flowrra.core.tuples import NamedTuple
 from flowrra.previews import preview_arguments
 
 
@@ -96,8 +97,9 @@ class Span(NamedTuple):
 class SpanSink(Protocol):
     """What an executor that takes spans reports beside what an :class:`AttemptSink` hears.
 
-    A run of a span that ends in any other way than by returning is reported as an attempt (:meth:`Span.attempt`):
-    ``started`` and ``finished``. Every run of a span is reported in exactly one of these ways.
+    A run of a span that ends in any other way than by returning, or of which there is more to tell than its value, is
+    reported as an attempt (:meth:`Span.attempt`): ``started`` and ``finished``. Every run is reported in one of these
+    ways, once.
     """
 
     def span_began(self, span: Span, position: int, worker: str | None, at: float) -> None:

@@ -6,11 +6,12 @@ import asyncio
 import concurrent.futures
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from flowrra.clock import Clock
 from flowrra.config import Settings
 from flowrra.core.statuses import StopReason
+from flowrra.core.tuples import NamedTuple
 from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run

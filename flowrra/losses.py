@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.engine.run import Run
 
 NAMED_IN_WARNING = 5

@@ -47,6 +47,11 @@ class TaskResult:
     """How many attempts its retries allow."""
     retry_at: datetime | None = None
     """When the next attempt is due, while the status is RETRYING."""
+    memory_peak: int | None = None
+    """Bytes: the most private memory that a worker process was seen to use in the latest attempt.
+
+    None if nobody looked: it took less than 50 ms or little more, has not ended, or had no process of its own.
+    """
 
     @property
     def success(self) -> bool:
@@ -103,6 +108,7 @@ def snapshot(run: Run) -> TaskResult:
         errors=record.errors,
         max_attempts=submission.retry.max_retries + 1,
         retry_at=as_datetime(record.ready_at, known) if record.ready_at and status is Status.RETRYING else None,
+        memory_peak=(outcome.memory_peak or None) if outcome is not None else None,
     )
 
 

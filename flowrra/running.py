@@ -63,7 +63,18 @@ class ThinnedReport:
 class RunContext:
     """The run whose function is executing."""
 
-    __slots__ = ("_random", "_rng", "_source", "attempt", "deadline", "id", "report", "set_waiting", "task_name")
+    __slots__ = (
+        "_random",
+        "_rng",
+        "_source",
+        "attempt",
+        "cores",
+        "deadline",
+        "id",
+        "report",
+        "set_waiting",
+        "task_name",
+    )
 
     def __init__(
         self,
@@ -74,6 +85,7 @@ class RunContext:
         report: Report,
         set_waiting: Callable[[bool], object] | None = None,
         source: Source = Source(0),  # noqa: B008 - immutable
+        cores: int = 1,
     ) -> None:
         self.id = id
         self.attempt = attempt
@@ -84,6 +96,12 @@ class RunContext:
         self.report = report
         self.set_waiting = set_waiting
         """Tells the executor that the run waits for another one, or goes on; None where its slot stays its own."""
+        self.cores = cores
+        """Cores that the run may keep busy, for libraries and processes of its own that have to be told.
+
+        In a worker process it is the worker's share when the run began: all cores of the machine (or container) if no
+        other worker executes anything, one if all do. Elsewhere it is 1: coroutines and threads share their process.
+        """
         self._source = source
         self._random: random.Random | None = None
         self._rng: Any = None

@@ -6,10 +6,11 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowrra.batch import Batch
-from flowrra.core.records import RetryPolicy, Submission
+from flowrra.core.records import RetryPolicy, Submission, quick
+from flowrra.core.tuples import NamedTuple
 from flowrra.engine.columns import Columns
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
@@ -140,7 +141,7 @@ class Submitter:
         self, engine: Engine, callee: Callee, number: int, batch_id: str | None, position: int | None
     ) -> Submission:
         options, host, now = callee.options, current_host(), engine.clock.now()
-        return Submission(
+        fields = (
             f"{self._prefix}-{number}",
             callee.name,
             callee.executor,
@@ -157,6 +158,7 @@ class Submitter:
             None if host is None else host.owner(),
             options.seed,
         )
+        return quick(Submission, fields)
 
 
 def _shown(callee: Callee, call: Call) -> Call | str:
@@ -207,7 +209,8 @@ def _call(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> C
             f"memory_limit: runs of {callee.name!r} share this process, where memory cannot be told apart; "
             "add cpu_bound=True"
         )
-    return Call(callee.name, callee.function, args, kwargs, callee.parameters, limit, callee.options.readonly)
+    fields = callee.name, callee.function, args, kwargs, callee.parameters, limit, callee.options.readonly
+    return quick(Call, fields)
 
 
 def _refuse_handles(task_name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ TEXT_ROWS: Final = 12
 STYLE: Final = Path(__file__).parent / "widgets" / "static" / "look.css"
 SEGMENTS: Final[tuple[Word, ...]] = ("done", "failed", "cancelled", "retrying", "running")
 CHIPS: Final[tuple[Word, ...]] = ("done", "running", "failed", "retrying", "cancelled", "pending")
-COLUMNS: Final = ("#", "arguments", "status", "attempt", "time", "worker")
+COLUMNS: Final = ("#", "arguments", "status", "attempt", "time", "peak memory", "worker")
 MOST_LANES: Final = 16
 _INSTANT: Final = 0.1
 _SHOWN_BYTES: Final = 1_000_000
@@ -193,7 +193,7 @@ def _table(head: Head, rows: list[Row]) -> str:
 
 
 def _css(column: str) -> str:
-    css = {"#": "fl-label", "attempt": "fl-right", "time": "fl-time"}.get(column)
+    css = {"#": "fl-label", "attempt": "fl-right", "peak memory": "fl-right", "time": "fl-time"}.get(column)
     return f' class="{css}"' if css else ""
 
 
@@ -205,6 +205,7 @@ def _row(head: Head, row: Row, longest: float) -> str:
         f'{opening}<td class="fl-label">{label}</td>'
         f'<td class="fl-args">{args}</td><td data-word="{row["word"]}"><span class="fl-dot">●</span> {status}</td>'
         f'<td class="fl-right">{attempt}</td><td class="fl-time">{_track(head, row, longest)}{time}</td>'
+        f'<td class="fl-right">{"" if row["memory"] is None else size(row["memory"])}</td>'
         f'<td class="fl-worker">{escape(row["worker"])}</td></tr>{detail}'
     )
 

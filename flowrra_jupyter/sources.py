@@ -252,7 +252,7 @@ class Source:
         return Row(
             key=number, label=self.label(number), task="", args="(no longer kept)", word=word, stopping=False,
             attempt=table.attempts[number], attempts=1, due=None, started=None,
-            seconds=round(table.seconds[number], 4), fraction=None, message="", error="",
+            seconds=round(table.seconds[number], 4), fraction=None, message="", error="", memory=None,
             worker=short_worker(table.worker_names[table.workers[number]]),
         )  # fmt: skip
 

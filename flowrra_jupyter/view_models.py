@@ -56,6 +56,8 @@ class Row(TypedDict):
     """Reported progress between 0 and 1, if the task reported a total."""
     message: str
     error: str
+    memory: int | None
+    """Peak of private memory in bytes, where it was measured."""
     worker: str
     traceback: NotRequired[str]
     """Only where there is no way to ask for it."""
@@ -149,6 +151,7 @@ def row_of(key: int, record: TaskResult, progress: Any, epoch: datetime, *, by_i
         fraction=_fraction(progress) if running else None,
         message=first_line(progress.message) if running and progress is not None else "",
         error="" if error is None else said(error),
+        memory=record.memory_peak,
         worker=short_worker(record.worker),
     )
 

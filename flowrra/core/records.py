@@ -7,9 +7,15 @@ each status change of each run: it is the cheapest immutable object there is.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import NamedTuple
 
 from flowrra.core.statuses import TERMINAL, OutcomeKind, Status, StopReason
+from flowrra.core.tuples import NamedTuple
+
+quick = tuple.__new__
+"""Makes a named tuple of all its fields, ``quick(Moment, (mono, wall))``, in half the time that its class takes.
+
+For the few that each run needs.
+"""
 
 
 class Moment(NamedTuple):
@@ -57,6 +63,8 @@ class Outcome(NamedTuple):
     """The attempt could not be stopped and still occupies its slot."""
     trace: TracebackType | None = None
     """The exception's own traceback; raising it for one waiter after the other would pile up their frames."""
+    memory_peak: int = 0
+    """Bytes of private memory that its process was seen to use at most; 0: nobody looked."""
 
 
 class Submission(NamedTuple):

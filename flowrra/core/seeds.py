@@ -5,10 +5,8 @@ So neither the number of workers nor the order of execution nor a retry changes 
 
 from __future__ import annotations
 
-import hashlib
-from typing import NamedTuple
-
 from flowrra.core.records import Submission
+from flowrra.core.tuples import NamedTuple
 
 
 class Source(NamedTuple):
@@ -21,6 +19,8 @@ class Source(NamedTuple):
 
     def stream(self, name: str) -> int:
         """The seed, of 128 bits, of one generator: BLAKE2b of both in hexadecimal, personalised with *name*."""
+        import hashlib  # it loads OpenSSL, which takes a tenth of a worker's start
+
         text = f"{number_of(self.seed):x}:{self.position:x}".encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=16, person=name.encode()).digest(), "big")
 
@@ -43,4 +43,6 @@ def number_of(seed: int | str) -> int:
     """
     if isinstance(seed, int):
         return seed
+    import hashlib
+
     return int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=8).digest(), "big") >> 11

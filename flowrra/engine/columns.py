@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowrra.core import lifecycle
+from flowrra.core.tuples import NamedTuple
 from flowrra.engine.map_runs import Listener, MapRuns
 from flowrra.engine.run import Run, lock_of_runs
 from flowrra.interfaces import Span

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 from flowrra.clock import Clock, Timer
 from flowrra.core.ready import Place, ReadyQueue
-from flowrra.core.records import Submission
+from flowrra.core.records import Submission, quick
 from flowrra.core.seeds import seed_of
 from flowrra.core.statuses import Status
 from flowrra.engine.columns import Columns
@@ -264,7 +264,7 @@ def _attempt(run: Run, seq: int) -> Attempt:
     submission, encoded = run.submission, run.encoded
     if type(encoded) is FromMap:
         encoded = encoded.calls[encoded.position]
-    return Attempt(
+    fields = (
         submission.id,
         run.attempts + 1,
         submission.task_name,
@@ -275,3 +275,4 @@ def _attempt(run: Run, seq: int) -> Attempt:
         seed_of(submission),
         submission.position or 0,
     )
+    return quick(Attempt, fields)

@@ -23,6 +23,8 @@ from flowrra.events import Dispatcher
 from flowrra.interfaces import Executor, ResultBackend
 from flowrra.loops import LoopInbox
 
+_PENDING = Status.PENDING
+
 
 class Engine:
     """One start of an app. After :meth:`stop` it is never used again; the runs it made still answer."""
@@ -156,7 +158,7 @@ class Engine:
         self._runs.active[submission.id] = run
         if self._arriving:
             self._arriving.pop(submission.id, None)
-        self.counts[Status.PENDING] += 1
+        self.counts[_PENDING] += 1
         if self._runs.dispatcher.followers:
             self._runs.dispatcher.entered(run)
         if submission.deadline is not None:

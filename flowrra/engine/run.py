@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from flowrra.core.ready import Place
 from flowrra.core.records import Outcome, RunRecord, Submission
 from flowrra.core.statuses import Status
+from flowrra.core.tuples import NamedTuple
 from flowrra.engine.logs import BoundedLog
 from flowrra.interfaces import Attempt, Stored
 

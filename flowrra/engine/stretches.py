@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, overload
+from typing import overload
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.engine.columns import Columns
 from flowrra.interfaces import Stored, StoredSpan
 

@@ -15,6 +15,8 @@ from flowrra.interfaces import Attempt, AttemptSink, Call
 from flowrra.loops import LoopInbox
 from flowrra.running import become
 
+_RETURNED = OutcomeKind.RETURNED
+
 GRACE = 0.4
 """Seconds that a coroutine has to end after its cancellation before its run ends without it."""
 
@@ -91,7 +93,7 @@ class AioExecutor(InProcess[_Coroutine]):
             if entry.span is None:
                 self._tell_begin(attempt, entry.began)
             become(partial(self._context_of, entry))
-            outcome = Outcome(OutcomeKind.RETURNED, await call.function(*call.args, **call.kwargs))
+            outcome = Outcome(_RETURNED, await call.function(*call.args, **call.kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome; it must not end the loop
             outcome = outcome_of_exception(attempt.task_name, attempt.run_id, error)
         if entry.report is not None:
@@ -109,7 +111,7 @@ class AioExecutor(InProcess[_Coroutine]):
     def _tell_end(self, entry: _Coroutine, outcome: Outcome) -> None:
         # What the run has posted itself, such as its progress, comes before its end. And a cancellation may be that of
         # all tasks when the program has returned: then the engine is about to lose its loop, and has more to say.
-        if self._same_loop and entry.context is None and outcome.kind is OutcomeKind.RETURNED:
+        if self._same_loop and entry.context is None and outcome.kind is _RETURNED:
             self._over(entry, outcome)
         else:
             self._engine.post(self._over, entry, outcome, time.monotonic())

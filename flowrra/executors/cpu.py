@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from flowrra.core.statuses import StopReason
+from flowrra.core.tuples import NamedTuple
+from flowrra.errors import WorkerStartFailed
 from flowrra.interfaces import Attempt, AttemptSink, Call, Span
 from flowrra.options import check_positive_count
 from flowrra.pool.cores import available_cores
-from flowrra.pool.data.depot import Depot
-from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
-from flowrra.pool.encoding.functions import encode_function
-from flowrra.pool.supervisor import Preparation, Supervisor
+from flowrra.pool.launch import Launch
+
+if TYPE_CHECKING:
+    from flowrra.pool.data.depot import Depot
+    from flowrra.pool.encoding.calls import CallEncoder, EncodedCall, EncodedMap
+    from flowrra.pool.sources import Sources
+    from flowrra.pool.supervisor import Supervisor
+    from flowrra.pool.workforce import Preparation
 
 IDLE = 300.0
+_NO_WORKERS = {"workers": 0, "spare": 0, "busy": 0, "prefetched": 0, "lost": 0, "replaced": 0}
+
+
+class _Encoding(NamedTuple):
+    depot: Depot
+    encoder: CallEncoder
+    sources: Sources
+
+    def encode(self, call: Call) -> EncodedCall:
+        self.sources.look()
+        return self.encoder.encode(call)
+
+    def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
+        self.sources.look()
+        return self.encoder.encode_map(call, rows)
 
 
 class CpuExecutor:
@@ -37,8 +60,16 @@ class CpuExecutor:
         self.name = name
         self._idle, self._initializer, self._nice = idle, initializer, nice
         self._workers = available_cores() if workers is None else check_positive_count("cpu_workers", workers)
-        self._depot = Depot()
-        self._encoder = CallEncoder(self._depot)
+        self._lock = threading.Lock()
+        """For what the first of several submitters makes."""
+        self._encoding: _Encoding | None = None
+        self._sink: AttemptSink | None = None
+        """There from start to close."""
+        self._cold = False
+        """Started, and no zygote has been."""
+        self._launched: Launch | None = None
+        """Until the supervisor has it."""
+        self._preparation: Preparation | None = None
         self._supervisor: Supervisor | None = None
 
     @property
@@ -53,24 +84,43 @@ class CpuExecutor:
 
     def encode(self, call: Call) -> EncodedCall:
         """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``."""
-        return self._encoder.encode(call)
+        return self._warm().encode(call)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`; function, keywords and surroundings are read once for all rows."""
-        return self._encoder.encode_map(call, rows)
+        return self._warm().encode_map(call, rows)
+
+    def _warm(self) -> _Encoding:
+        """What encodes. Before all that has to be loaded for it, the zygote is started, which comes up meanwhile."""
+        if self._encoding is None or self._cold:
+            with self._lock:
+                if self._cold:
+                    self._cold = False
+                    # The supervisor tries it again, and has a run to tell of it.
+                    with suppress(WorkerStartFailed):
+                        self._launched = Launch()
+                if self._encoding is None:
+                    self._encoding = _load()
+        return self._encoding
 
     # On the engine's loop.
 
     async def start(self, sink: AttemptSink) -> None:
-        """Make ready; the processes are started when the first run comes. Twice is as good as once."""
-        if self._supervisor is None:
-            self._supervisor = Supervisor(self._workers, self.name, sink, self._depot, self._preparation())
+        """Make ready; the processes are started when the first run is encoded. Twice is as good as once."""
+        if self._sink is not None:
+            return
+        if self._initializer is not None:
+            self._preparation = self._prepare(self._warm().depot)
+        self._sink, self._cold = sink, True
 
-    def _preparation(self) -> Preparation:
+    def _prepare(self, depot: Depot) -> Preparation:
+        from flowrra.pool.encoding.functions import encode_function
+        from flowrra.pool.workforce import Preparation
+
         if self._initializer is None:
-            return Preparation(self._idle, self._nice)
-        ref = encode_function("initializer", self._initializer, self._depot, reusable=True)
-        return Preparation(self._idle, self._nice, ref)
+            return Preparation(self._idle, available_cores(), self._nice)
+        ref = encode_function("initializer", self._initializer, depot, reusable=True)
+        return Preparation(self._idle, available_cores(), self._nice, ref)
 
     def room(self) -> int:
         return self._running.room()
@@ -104,21 +154,52 @@ class CpuExecutor:
         (for runs that are not over), spilled_bytes (in files); so far: copied_bytes, found_bytes (which were submitted
         and needed no copy).
         """
-        shared = self._depot.describe()
-        if self._supervisor is None:
-            return {"slots": self.slots, **shared}
-        return {"slots": self.slots, **self._supervisor.describe(), **shared}
+        with self._lock:
+            self._encoding = self._encoding or _load()
+        shared = self._encoding.depot.describe()
+        if self._supervisor is not None:
+            return {"slots": self.slots, **self._supervisor.describe(), **shared}
+        if self._sink is not None:
+            return {"slots": self.slots, **_NO_WORKERS, "pids": [], **shared}
+        return {"slots": self.slots, **shared}
 
     async def close(self) -> None:
         """End all processes, and what tasks have started in them, by force."""
-        supervisor, self._supervisor = self._supervisor, None
+        with self._lock:
+            self._cold = False
+            supervisor, self._supervisor = self._supervisor, None
+            launched, self._launched = self._launched, None
+        self._sink = self._preparation = None
+        if launched is not None:
+            launched.bury()
         if supervisor is not None:
             await supervisor.close()
-        self._encoder.forget()
-        self._depot.close()
+        if self._encoding is not None:
+            self._encoding.encoder.forget()
+            self._encoding.depot.close()
+            self._encoding.sources.clear()
 
     @property
     def _running(self) -> Supervisor:
+        """Made when it is first needed: an app without a CPU-bound run does not load it."""
         if self._supervisor is None:
-            raise RuntimeError(f"the executor {self.name!r} has not been started")
+            if self._sink is None:
+                raise RuntimeError(f"the executor {self.name!r} has not been started")
+            from flowrra.pool.supervisor import Supervisor
+
+            depot, _, sources = self._warm()
+            preparation = self._preparation or self._prepare(depot)
+            with self._lock:
+                launched, self._launched = self._launched, None
+            self._supervisor = Supervisor(self._workers, self.name, self._sink, depot, sources, preparation, launched)
         return self._supervisor
+
+
+def _load() -> _Encoding:
+    # With what the engine's loop will need, which then does not stand still for it.
+    from flowrra.pool.data.depot import Depot
+    from flowrra.pool.encoding.calls import CallEncoder
+    from flowrra.pool.sources import Sources
+
+    depot = Depot()
+    return _Encoding(depot, CallEncoder(depot), Sources())

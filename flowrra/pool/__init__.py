@@ -36,10 +36,12 @@ the spare worker, forked before it was needed, takes its place. The zygote hears
 what workers leave behind. It ends with the engine's process and everything ends with it; if it ends alone, it is
 replaced.
 
-In this folder, on the engine's side: ``supervisor`` carries out what ``roster`` decides, in words of ``orders``;
-its parts are ``staff``, which workers there are, and ``queues``, what waits for them, in ``groups``, a ``line`` and
-as far ahead as ``prefetch`` says; ``kinds`` and ``ledger`` know which run has which number; ``link``
-is one worker's sockets, ``hearing`` what comes from them; ``upkeep`` does what is due now and then; ``zygotes`` are the
-processes that fork, each a ``zygote_process``; ``outcomes`` and ``endings`` conclude attempts, with ``decoder`` for
-values whose rebuilding may run the user's code.
+In this folder, on the engine's side: ``supervisor`` carries out what ``roster`` decides, in words of ``orders``; the
+roster's parts are ``staff``, which workers there are, and ``queues``, what waits for them, in ``groups``, a ``line``
+and as far ahead as ``prefetch`` says; ``workforce`` holds the workers themselves and hears of their ends; ``kinds`` and
+``ledger`` know which run has which number; ``link`` is one worker's sockets, ``hearing`` what comes from them,
+``shares`` the cores that each worker may keep busy, ``sources`` the user's files that each has imported; ``upkeep``
+does what is due now and then; ``zygotes`` are the processes that fork, each a ``zygote_process`` that a ``launch`` has
+started: for the first run of all on the submitter's thread, before the engine has loaded what it needs itself;
+``outcomes`` and ``endings`` conclude attempts, with ``decoder`` for values whose rebuilding may run the user's code.
 """

@@ -25,6 +25,7 @@ from flowrra.pool.ledger import Due, Ledger
 from flowrra.pool.link import Link
 from flowrra.pool.orders import Order
 from flowrra.pool.roster import Roster
+from flowrra.pool.sources import Sources, Version
 from flowrra.pool.transport import messages as said
 from flowrra.pool.transport.page import FLUSHED, Ending, entries_of, instants_of
 from flowrra.pool.transport.wire import Received
@@ -48,9 +49,11 @@ class Hearing:
         ended: Callable[[], None],
         prefer: Callable[[Sequence[str]], None],
         dropped: Dropped,
+        sources: Sources,
     ) -> None:
         self._name, self._sink, self._roster, self._ledger, self._endings = name, sink, roster, ledger, endings
         self._carry_out, self._after_end, self._prefer, self._dropped = carry_out, ended, prefer, dropped
+        self._sources = sources
 
     def hear(self, link: Link) -> bool:
         """Read everything that the worker has said. False: nothing."""
@@ -79,6 +82,8 @@ class Hearing:
             self._progressed(link, message)
         elif isinstance(message, said.SlabDropped):
             self._dropped(message.slab, link.worker, clean=message.clean)
+        elif isinstance(message, said.Imported):
+            self._sources.imported(link.worker, message.path, Version(*message[1:]))
 
     def _mistrust(self, link: Link, fd: int | None) -> None:
         """Something that a task left behind speaks in the worker's name; nothing it says can be trusted."""
@@ -130,6 +135,16 @@ class Hearing:
         told = first + len(entries)
         seconds = instants[-1] - instants[0] if entries else 0.0
         orders = self._roster.answered(link.worker, group, told, seconds, over=over)
+        if len(entries) == 1 and type(entries[0]) is not tuple and not group.skipped and not link.begun:
+            self._ledger.tell_value(group.number_at(first), entries[0], instants, self._name_of(link))
+        else:
+            self._tell(link, group, first, entries, instants, fd)
+        self._carry_out(orders)
+        self._after_end()
+
+    def _tell(
+        self, link: Link, group: Group, first: int, entries: list[Any], instants: list[float], fd: int | None
+    ) -> None:
         # All are forgotten before the first one is told: what the engine does then must not find any of them.
         steps: list[Callable[[], None]] = []
         start = 0
@@ -144,8 +159,6 @@ class Hearing:
         self._add_values(link, group, first, entries, instants, slice(start, len(entries)), steps)
         for step in steps:
             step()
-        self._carry_out(orders)
-        self._after_end()
 
     def _simplify(self, group: Group, index: int, entries: list[Any], at: int) -> bool:
         """Replace the entry by the value it speaks of if that needs no care. Spans have no place for sizes."""
@@ -153,9 +166,9 @@ class Hearing:
         if not group.kind.together or index in group.skipped or not entry:
             return False
         ending = Ending(*entry)
-        if ending.outcome != OutcomeKind.RETURNED.value or ending.stopped or ending.wrote or ending.table:
+        if ending.outcome != OutcomeKind.RETURNED.value or not outcomes.is_quick(ending):
             return False
-        if not outcomes.is_quick(ending):
+        if ending.stopped or ending.wrote or ending.table or ending.peak:
             return False
         entries[at] = load(ending.head, [])
         return True

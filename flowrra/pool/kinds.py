@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.interfaces import Span
 from flowrra.pool.encoding.calls import EncodedCall
 from flowrra.pool.groups import Kind

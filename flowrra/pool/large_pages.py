@@ -14,7 +14,9 @@ from flowrra.pool.native import LARGE_PAGE, Mapping
 _STEP = 32 * LARGE_PAGE
 """Asked for at first; then more, for each question costs about a millisecond."""
 _SLOW = 5e-3 * LARGE_PAGE / 1024**2
-"""Seconds for one, several times what small pages take: no more may be lost than that."""
+"""Seconds of work for one, several times what small pages take: no more may be lost than that."""
+_WAITING = 10
+"""How many times longer it may take on the whole: on a busy machine everything does, small pages too."""
 _PAUSE = 60.0
 """Seconds until they are asked for again, after there were none."""
 
@@ -28,9 +30,10 @@ class _Supply:
     def is_worth_asking(self) -> bool:
         return time.monotonic() >= self._not_before
 
-    def note(self, count: int, seconds: float, *, given: bool) -> None:
-        """*count* have been asked for."""
-        if not given or seconds > max(count, 32) * _SLOW:
+    def note(self, count: int, worked: float, waited: float, *, given: bool) -> None:
+        """*count* have been asked for; the kernel has *worked* so many seconds, and we have *waited*."""
+        enough = max(count, 32) * _SLOW
+        if not given or worked > enough or waited > _WAITING * enough:
             self._not_before = time.monotonic() + _PAUSE
 
 
@@ -49,11 +52,11 @@ def make_large(fd: int, mapping: Mapping, start: int, end: int) -> int:
     step = _STEP
     while start < end and supply.is_worth_asking():
         size = min(step, end - start)
-        began = time.monotonic()
+        worked, began = time.thread_time(), time.monotonic()
         for page in range(start, start + size, LARGE_PAGE):
             os.posix_fallocate(fd, page, 1)  # of nothing at all the kernel makes no page
         given = mapping.make_large(start, size)
-        supply.note(size // LARGE_PAGE, time.monotonic() - began, given=given)
+        supply.note(size // LARGE_PAGE, time.thread_time() - worked, time.monotonic() - began, given=given)
         if not given:
             break
         start, step = start + size, 4 * step

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
+from flowrra.core.tuples import NamedTuple
 from flowrra.interfaces import Attempt, AttemptSink, Span, SpanSink
 from flowrra.pool.groups import Rank, Ticket
 
@@ -132,7 +133,8 @@ class Ledger:
         return Due(number, entry.span.attempt(position), entry.span.part(position, 1))
 
     def tell(self, due: Due, outcome: Outcome) -> None:
-        if due.span is not None and outcome.kind is OutcomeKind.RETURNED and due.start is not None:
+        alone = outcome.kind is not OutcomeKind.RETURNED or outcome.memory_peak
+        if due.span is not None and due.start is not None and not alone:
             end = due.start if due.end is None else due.end
             self._sink.span_values(due.span, due.span.first, [outcome.value], [due.start], end, due.worker)
             return
@@ -189,8 +191,18 @@ class Ledger:
             if index not in begun:
                 started(attempt, worker, instants[index])
             value = values[index]
-            size = _ATOM + len(value) if isinstance(value, str | bytes) else _ATOM
-            finished(attempt, Outcome(returned, value, None, None, size), instants[index + 1])
+            finished(attempt, Outcome(returned, value, None, None, _size_of(value)), instants[index + 1])
+
+    def tell_value(self, number: int, value: Any, instants: Sequence[float], worker: str) -> None:
+        """One run, of which nothing has been told, returned *value*; forget it."""
+        attempt = self.attempts.pop(number, None)
+        if attempt is None:
+            part = self._take_part(number, 1)
+            self._sink.span_values(part, part.first, [value], instants[:1], instants[1], worker)
+            return
+        del self._numbers[attempt.run_id]
+        self._sink.started(attempt, worker, instants[0])
+        self._sink.finished(attempt, Outcome(OutcomeKind.RETURNED, value, None, None, _size_of(value)), instants[1])
 
     def give_back(self, ticket: Ticket) -> None:
         """The runs return to the engine: none of them has begun."""
@@ -205,6 +217,10 @@ class Ledger:
         entry.left -= runs
         if not entry.left:
             self._spans.remove(entry)
+
+
+def _size_of(atom: Any) -> int:
+    return _ATOM + len(atom) if isinstance(atom, str | bytes) else _ATOM
 
 
 def rank_of(attempt: Attempt) -> Rank:

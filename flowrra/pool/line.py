@@ -19,8 +19,14 @@ class Line:
         self.seconds = 0.0
 
     def add(self, ticket: Ticket) -> None:
-        insort(self.tickets, ticket)
-        self._count(ticket, 1)
+        tickets = self.tickets
+        # Most come in the order in which they are to go.
+        if not tickets or tickets[-1].rank < ticket.rank:
+            tickets.append(ticket)
+        else:
+            insort(tickets, ticket)
+        self.runs += ticket.length
+        self.seconds += ticket.length * ticket.seconds
 
     def put_back(self, tickets: Iterable[Ticket]) -> None:
         """Many at once; stretches that were cut grow together again."""

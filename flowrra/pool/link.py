@@ -126,11 +126,11 @@ class Link:
             return sock
         return None
 
-    def set_up(self, nice: int, initializer: FunctionRef | None) -> None:
+    def set_up(self, nice: int, cores: int, initializer: FunctionRef | None) -> None:
         """Tell the worker what to do before its first run. Once, before anything else is sent."""
         if initializer is not None:
             self._supply(initializer)
-        self._put_in(Setup(nice, b"" if initializer is None else initializer.digest))
+        self._put_in(Setup(nice, cores, b"" if initializer is None else initializer.digest))
 
     def _put_in(self, message: Message, segment: Segment | None = None) -> None:
         send(self._supplies, message, segment)

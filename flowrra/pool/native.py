@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import weakref
+from typing import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -237,3 +238,29 @@ def _prctl(option: int, value: int) -> None:
     if _libc.prctl(option, value, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl({option}): {os.strerror(code)}")
+
+
+class _LoadedObject(ctypes.Structure):
+    _fields_ = (
+        ("address", ctypes.c_void_p),
+        ("name", ctypes.c_char_p),
+        ("headers", ctypes.c_void_p),
+        ("header_count", ctypes.c_uint16),
+        ("added", ctypes.c_ulonglong),
+    )
+
+
+def _note_added(loaded: Any, _: int, into: Any) -> int:
+    into[0] = loaded[0].added
+    return 1  # it is the same for all of them
+
+
+_Count = ctypes.POINTER(ctypes.c_ulonglong)
+_visit = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_LoadedObject), ctypes.c_size_t, _Count)(_note_added)
+
+
+def libraries_loaded() -> int:
+    """How many shared libraries this process has ever loaded. Takes microseconds."""
+    added = ctypes.c_ulonglong()
+    _libc.dl_iterate_phdr(_visit, ctypes.byref(added))
+    return added.value

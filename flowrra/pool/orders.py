@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.groups import Group, Rank, Ticket
 
 

@@ -40,7 +40,7 @@ def lost(attempt: Attempt, number: int, pid: int, ended: Ended) -> Outcome:
             peak_memory=ended.peak,
             out_of_memory=ended.out_of_memory,
         )
-    return _failure(OutcomeKind.WORKER_LOST, error)
+    return _failure(OutcomeKind.WORKER_LOST, error)._replace(memory_peak=ended.peak)
 
 
 def not_started(why: str) -> Outcome:
@@ -71,8 +71,8 @@ def rebuilt(attempt: Attempt, answer: Ending, parts: list[memoryview] | OSError)
         if isinstance(parts, OSError):
             raise parts
         if kind is OutcomeKind.RETURNED:
-            return Outcome(kind, value=load(answer.head, parts), size=size)
-        return decode_failure(kind, answer.head, parts)._replace(size=size)
+            return Outcome(kind, value=load(answer.head, parts), size=size, memory_peak=answer.peak)
+        return decode_failure(kind, answer.head, parts)._replace(size=size, memory_peak=answer.peak)
     except BaseException as error:  # noqa: BLE001 - the user's __setstate__ may raise anything, on a thread of ours
         refused = NotDecodable(attempt.task_name, "the result", type(error).__name__, safe_str(error))
         refused.__cause__ = error if isinstance(error, Exception) else None

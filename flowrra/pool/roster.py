@@ -181,6 +181,17 @@ class Roster:
             orders += staff.fill_up()
         return orders
 
+    def replace(self, workers: Collection[int]) -> list[Order]:
+        """Have others in the place of *workers*, which finish what they execute and get nothing more."""
+        orders: list[Order] = []
+        for state in [self.states[worker] for worker in workers if worker in self.states]:
+            if state.role is Role.ACTIVE:
+                orders += self._retire(state)
+            elif state.role is Role.SPARE:
+                state.role = Role.CONDEMNED
+                orders.append(Kill(state.worker))
+        return orders + self.staff.fill_up() if orders else []
+
     def fall_asleep(self) -> list[Order]:
         """Nothing has run for long: let all workers go but a spare, which is there when the next run comes."""
         staff = self.staff

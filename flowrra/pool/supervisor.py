@@ -1,69 +1,77 @@
-"""Owns the processes: carries out what the roster decides and tells it what happens. Runs on the engine's loop."""
+"""Carries out what the roster decides, and tells it what happens to runs. On the engine's loop."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flowrra import log
-from flowrra.errors import WorkerStartFailed
 from flowrra.interfaces import Attempt, AttemptSink, Span
 from flowrra.pool import orders as order
 from flowrra.pool import outcomes
 from flowrra.pool.data.depot import Depot
 from flowrra.pool.decoder import Decoder
 from flowrra.pool.encoding.calls import EncodedCall, EncodedMap
-from flowrra.pool.encoding.functions import FunctionRef
 from flowrra.pool.endings import Endings
 from flowrra.pool.groups import Group, Rank, Ticket
 from flowrra.pool.hearing import Hearing
 from flowrra.pool.kinds import Kinds, size_of
+from flowrra.pool.launch import Launch
 from flowrra.pool.ledger import Ledger, rank_of
 from flowrra.pool.link import Link
 from flowrra.pool.prefetch import FLUSH_EVERY
 from flowrra.pool.roster import GRACE, Roster
-from flowrra.pool.transport import messages as said
+from flowrra.pool.sources import Sources
+from flowrra.pool.timers import Timers
 from flowrra.pool.upkeep import Upkeep
 from flowrra.pool.worker_state import Role
-from flowrra.pool.zygotes import Zygotes
-
-_RETRY = 0.2
-"""Seconds until a run is passed to a worker again, after this process had no descriptor left to do so."""
+from flowrra.pool.workforce import RETRY, Preparation, Workforce
 
 _DISMISSAL = 2.0
 """Seconds for a worker to end by itself, exit handlers included."""
 
 
-class Preparation(NamedTuple):
-    """What all workers have in common."""
-
-    idle: float
-    """Seconds without a run after which they end."""
-    nice: int = 0
-    initializer: FunctionRef | None = None
-    """Called in each before its first run."""
-
-
 class Supervisor:
-    """One life of a pool, from ``open`` to ``close``."""
+    """One life of a pool, from ``open`` to ``close``; *launched* is a zygote that was started for it, if one was."""
 
-    def __init__(self, slots: int, name: str, sink: AttemptSink, depot: Depot, preparation: Preparation) -> None:
+    def __init__(
+        self,
+        slots: int,
+        name: str,
+        sink: AttemptSink,
+        depot: Depot,
+        sources: Sources,
+        preparation: Preparation,
+        launched: Launch | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
         self._sink = sink
         self._roster = Roster(slots)
         self._queues = self._roster.queues
-        self._depot = depot
-        self._links: dict[int, Link] = {}
-        self._zygotes = Zygotes(self._loop, self)
+        self._depot, self._sources = depot, sources
         self._ledger = Ledger(sink)
         self._kinds = Kinds()
         self._endings = Endings(self._ledger.tell, Decoder(self._loop, name))
-        self._hearing = Hearing(
+        self._timers = Timers(self._loop)
+        self._workforce = Workforce(
+            self._loop,
+            sink,
+            self._roster,
+            depot,
+            sources,
+            self._endings,
+            self._timers,
+            preparation,
+            self._carry_out,
+            self._on_answers,
+            launched,
+        )
+        self._links = self._workforce.links
+        self._hearing = self._workforce.hearing = Hearing(
             name,
             sink,
             self._roster,
@@ -71,12 +79,10 @@ class Supervisor:
             self._endings,
             self._carry_out,
             self._runs_ended,
-            self._zygotes.prefer,
+            self._workforce.zygotes.prefer,
             depot.dropped,
+            sources,
         )
-        self._why_no_start = ""
-        self._exits: dict[int, tuple[int, said.Ended]] = {}
-        self._preparation = preparation
         self._upkeep = Upkeep(self._loop, self, preparation.idle, depot)
         self._todo: deque[order.Order] = deque()
         self._carrying = False
@@ -87,7 +93,6 @@ class Supervisor:
         self._closed = False
         self._starved = False
         """The latest attempt to pass a run to a worker has failed for want of descriptors or memory."""
-        self._timers: set[asyncio.TimerHandle] = set()
 
     # What the executor asks for.
 
@@ -95,15 +100,17 @@ class Supervisor:
         return self._queues.room()
 
     def begin(self, attempt: Attempt) -> None:
-        self._open()
+        if attempt.number > 1:  # its submission was long ago
+            self._sources.look()
         call: EncodedCall = attempt.encoded
+        self._open(call)
         kind = self._kinds.single(attempt.task_name, call)
         number = self._ledger.add(attempt)
         self._begin(Ticket(rank_of(attempt), number, kind, 1, size_of(call), kind.pace.seconds))
 
     def begin_span(self, span: Span) -> None:
-        self._open()
         calls: EncodedMap = span.encoded  # type: ignore[assignment]  # what encode_map made of it
+        self._open(calls.common)
         number = self._ledger.add_span(span)
         columns = self._kinds.stretch(calls.common, span, number)
         for part in calls.rows.stretches(span.first, span.length):
@@ -118,18 +125,25 @@ class Supervisor:
                 place = (rank[0], rank[1] + offset)
                 self._begin(Ticket(place, at + offset, kind, 1, size_of(call), kind.pace.seconds))
 
-    def _open(self) -> None:
+    def _open(self, first: EncodedCall) -> None:
         if not self._opened:
             self._opened = True
+            self._workforce.zygotes.expect(first.function.modules)
             self._carry_out(self._roster.staff.open())
-        self._upkeep.runs_came()
+        if self._sources.outdated:
+            self._carry_out(self._roster.replace(self._sources.take_outdated()))
+        if not self._upkeep.watching or not self._depot.is_empty():
+            self._upkeep.runs_came()
 
     def _begin(self, ticket: Ticket) -> None:
-        given = self._queues.give_at_once(ticket)
-        if given:
-            self._carry_out(given)
-            return
+        if not self._assigning:
+            given = self._queues.give_at_once(ticket)
+            if given:
+                self._carry_out(given)
+                return
         self._carry_out(self._roster.begin(ticket))
+        if self._assigning:
+            return
         if self._roster.has_idle():
             self._carry_out(self._queues.assign())
         else:
@@ -145,6 +159,7 @@ class Supervisor:
         self._assigning = False
         if not self._closed:
             self._carry_out(self._queues.balance())
+            self._workforce.share_out()
 
     def stop(self, attempt: Attempt) -> None:
         found = self._ledger.find(attempt)
@@ -173,7 +188,7 @@ class Supervisor:
             "prefetched": self._roster.prefetched(),
             "lost": self._roster.lost,
             "replaced": self._roster.replaced,
-            "pids": sorted(link.pid for link in self._links.values() if link.pid),
+            "pids": self._workforce.pids(),
         }
 
     async def close(self) -> None:
@@ -182,15 +197,9 @@ class Supervisor:
         self._upkeep.close()
         if self._looking is not None:
             self._looking.cancel()
-        for timer in self._timers:
-            timer.cancel()
+        self._timers.close()
         self._endings.forget()
-        for link in self._links.values():
-            self._loop.remove_reader(link.answers)
-        await self._zygotes.close()
-        for link in self._links.values():
-            self._release(link)
-        self._links.clear()
+        await self._workforce.close()
         self._ledger.clear()
         await self._endings.close()
 
@@ -215,7 +224,7 @@ class Supervisor:
             case order.Give(worker, group):
                 self._give(worker, group)
             case order.StartWorker(worker):
-                self._start_worker(worker)
+                self._workforce.start(worker)
             case order.TakeBack() as take:
                 self._take_back(take)
                 # Before what the answers just read have led to: those decisions know of this one.
@@ -226,7 +235,7 @@ class Supervisor:
                 self._look_soon()
             case order.Interrupt(worker, rank, number):
                 self._links[worker].interrupt(number)
-                self._later(GRACE, self._grace_over, worker, rank, number)
+                self._timers.later(GRACE, self._grace_over, worker, rank, number)
             case order.Kill(worker):
                 if worker in self._links:  # see _give
                     self._links[worker].kill()
@@ -247,7 +256,7 @@ class Supervisor:
             for sock in link.writers():
                 self._loop.remove_writer(sock)
             link.dismiss()
-            self._later(_DISMISSAL, self._dismissal_over, worker)
+            self._timers.later(_DISMISSAL, self._dismissal_over, worker)
 
     def _dismissal_over(self, worker: int) -> None:
         link = self._links.get(worker)
@@ -259,6 +268,7 @@ class Supervisor:
         if link is None:  # its sockets could not be made; fork_failed is on the way
             self._queues.refused(worker, group)
             return
+        self._workforce.share_out()
         try:
             full = link.give(group, self._ledger)
         except (BrokenPipeError, ConnectionResetError):  # the report of its end is on the way
@@ -284,7 +294,7 @@ class Supervisor:
             self._starved = True
             log.pool.warning("runs cannot be passed to the workers for now (%s); this is tried again", error.strerror)
         self._queues.refused(worker, group)
-        self._later(_RETRY, self._try_again, worker)
+        self._timers.later(RETRY, self._try_again, worker)
 
     def _try_again(self, worker: int) -> None:
         self._queues.unblocked(worker)
@@ -306,21 +316,13 @@ class Supervisor:
             self._hearing.show(link)
             self._carry_out(self._roster.grace_over(worker, rank, number))
 
-    def _later(self, seconds: float, call: Callable[..., None], *args: Any) -> None:
-        def run() -> None:
-            self._timers.discard(timer)
-            call(*args)
-
-        timer = self._loop.call_later(seconds, run)
-        self._timers.add(timer)
-
     # What the upkeep asks for.
 
     def is_busy(self) -> bool:
         return bool(self._ledger)
 
     def measure(self, *, on: bool) -> None:
-        self._zygotes.watch(on=on)
+        self._workforce.measure(on=on)
 
     def fall_asleep(self) -> None:
         self._carry_out(self._roster.fall_asleep())
@@ -339,7 +341,8 @@ class Supervisor:
                 self._loop.remove_reader(link.answers)
             return
         # What the engine has given for what has ended.
-        self._carry_out(self._queues.assign())
+        if self._queues.line.tickets:
+            self._carry_out(self._queues.assign())
 
     def _runs_ended(self) -> None:
         if self._queues.is_uneven():
@@ -364,102 +367,14 @@ class Supervisor:
 
     def _lost(self, worker: int, number: int, *, stopped: bool) -> None:
         due = self._ledger.take(number)._replace(begun=number in self._links[worker].begun)
-        lost = outcomes.stopped(due.attempt) if stopped else outcomes.lost(due.attempt, number, *self._exits[worker])
+        lost = (
+            outcomes.stopped(due.attempt)
+            if stopped
+            else outcomes.lost(due.attempt, number, *self._workforce.exits[worker])
+        )
         self._ledger.tell(due, lost)
 
     def _start_failed(self, ticket: Ticket) -> None:
-        outcome = outcomes.not_started(self._why_no_start or "they end at once")
+        outcome = outcomes.not_started(self._workforce.why_no_start or "they end at once")
         for due in [self._ledger.take(number) for number in range(ticket.number, ticket.number + ticket.length)]:
             self._ledger.tell(due, outcome)
-
-    # What becomes of workers, as their zygote tells it (zygotes.WorkerEvents).
-
-    def _start_worker(self, worker: int) -> None:
-        try:
-            link = self._links[worker] = Link(worker, self._depot)
-            link.set_up(self._preparation.nice, self._preparation.initializer)
-            self._zygotes.fork(worker, link.ends())
-        except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
-            self._loop.call_soon(self.fork_failed, worker, str(error))
-            return
-        link.handed_over()
-
-    def worker_forked(self, worker: int, pid: int, pidfd: int | None) -> None:
-        link = self._links[worker]
-        link.appeared(pid, pidfd)
-        # Not before: whoever gets its answers may ask for its process.
-        self._loop.add_reader(link.answers, self._on_answers, link)
-
-    def worker_wrote(self, worker: int, stream: int, data: bytes) -> None:
-        link = self._links[worker]
-        # A worker says that a run has begun before the run can write, but by another socket.
-        self._hearing.hear(link)
-        run_id = self._endings.oldest(worker)
-        if run_id is None:
-            self._hearing.show(link)
-            run_id = link.running
-        text = link.decoders[stream].decode(data)
-        if run_id and text:
-            self._sink.logged(run_id, "stdout" if stream == 1 else "stderr", text)
-
-    def run_output_complete(self, worker: int, number: int) -> None:
-        self._endings.output_complete(worker, number)
-
-    def worker_ended(self, ended: said.Ended) -> None:
-        worker = ended.worker
-        pid = self._links[worker].pid
-        log.pool.debug("worker %d (pid %d) ended with %d", worker, pid, ended.exit_code)
-        self._exits[worker] = pid, ended
-        self._why_no_start = ended.stderr_tail.decode(errors="replace").strip() or self._why_no_start
-        self._ended([worker])
-
-    def fork_failed(self, worker: int, reason: str) -> None:
-        self._why_no_start = reason
-        self._ended([worker])
-
-    def zygote_ended(self, workers: Sequence[int], last_words: str) -> None:
-        self._why_no_start = last_words.strip() or self._why_no_start
-        for worker in workers:
-            link = self._links[worker]
-            link.kill_group()
-            died = said.Ended(worker, -signal.SIGKILL, last_words.encode(), 0, (0, 0), out_of_memory=False)
-            self._exits[worker] = link.pid, died
-        self._ended(workers)
-
-    def zygote_started(self) -> None:
-        if self._upkeep.watching:
-            self._zygotes.watch(on=True)
-
-    def better_spares_possible(self) -> None:
-        self._carry_out(self._roster.staff.renew_spares())
-
-    def _ended(self, workers: Sequence[int]) -> None:
-        """*workers* are no more: account for what they held, then release what belonged to them."""
-        if self._closed:
-            return
-        taken: set[int] = set()
-        begun: set[int] = set()
-        for worker in workers:
-            self._roster.close_queue(worker)
-            link = self._links.get(worker)
-            if link is not None:
-                taken.update(link.take_back())
-                self._hearing.hear(link)
-                if self._hearing.recover(link):
-                    begun.add(worker)
-                    self._hearing.show(link)
-            self._endings.output_complete(worker)
-        self._carry_out(self._roster.ended(workers, taken, begun))
-        self._carry_out(self._queues.assign())
-        for worker in workers:
-            link = self._links.pop(worker, None)
-            if link is not None:
-                self._release(link)
-            self._exits.pop(worker, None)
-
-    def _release(self, link: Link) -> None:
-        self._depot.ended(link.worker)
-        self._loop.remove_reader(link.answers)
-        for sock in link.writers():
-            self._loop.remove_writer(sock)
-        link.close()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from flowrra import log
+from flowrra.pool.launch import Launch
 from flowrra.pool.transport import messages as said
 from flowrra.pool.zygote_process import ZygoteProcess
 
@@ -41,13 +42,17 @@ class WorkerEvents(Protocol):
 class Zygotes:
     """The zygote that forks, and those that only stay until their workers are gone."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, events: WorkerEvents, launched: Launch | None) -> None:
+        """*launched*: one that nobody listens to yet, to begin with."""
         self._loop = loop
         self._events = events
+        self._launched = launched
         self._current: ZygoteProcess | None = None
         self._all: set[ZygoteProcess] = set()
         self._wanted: dict[str, None] = {}
         """Modules to preload, in the order in which runs imported them."""
+        self._expected: tuple[str, ...] = ()
+        """Modules that the first zygote imports before it forks."""
         self._shunned: set[str] = set()
         """Modules that left a thread behind when preloaded."""
         self._timers: dict[ZygoteProcess, asyncio.TimerHandle] = {}
@@ -64,6 +69,12 @@ class Zygotes:
         if self._current is not None:
             self._ask_to_preload(self._current)
 
+    def expect(self, modules: Sequence[str]) -> None:
+        """The first run needs *modules*: the first zygote imports them before it forks, once for all workers."""
+        if not self._all:
+            self._expected = tuple(modules)
+            self.prefer(modules)
+
     def watch(self, *, on: bool) -> None:
         """Have the memory of runs measured, or not. A zygote that starts later must be told again."""
         for zygote in self._all:
@@ -73,15 +84,23 @@ class Zygotes:
         """End them and all their workers; nothing is reported any more."""
         for timer in self._timers.values():
             timer.cancel()
+        if self._launched is not None:
+            self._launched.bury()
+            self._launched = None
         await asyncio.gather(*(zygote.close() for zygote in self._all))
         self._all.clear()
         self._current = None
 
     def _living(self) -> ZygoteProcess:
         if self._current is None:
-            zygote = self._current = ZygoteProcess(self._loop, self._on_message, self._on_end)
+            launched, self._launched = self._launched or Launch(), None
+            zygote = self._current = ZygoteProcess(self._loop, launched, self._on_message, self._on_end)
             self._all.add(zygote)
             self._timers[zygote] = self._loop.call_later(_START_PATIENCE, zygote.kill)
+            if self._expected:
+                zygote.modules.update(self._expected)
+                zygote.send(said.Preload(self._expected, now=True))
+                self._expected = ()
             self._ask_to_preload(zygote)
             self._events.zygote_started()
         return self._current
@@ -130,9 +149,10 @@ class Zygotes:
         if new:
             zygote.modules.update(new)
             zygote.loading.update(new)
-            zygote.send(said.Preload(new))
+            zygote.send(said.Preload(new, now=False))
 
     def _preloaded(self, zygote: ZygoteProcess, module: str, threads: int) -> None:
+        news = module in zygote.loading
         zygote.loading.discard(module)
         if zygote is not self._current:
             return
@@ -142,5 +162,5 @@ class Zygotes:
             self._current = None
             log.pool.info("%s leaves a thread behind when imported; workers import it themselves", module)
             self._retire_if_idle(zygote)
-        if self._current is None or not zygote.loading:
+        if self._current is None or (news and not zygote.loading):
             self._events.better_spares_possible()

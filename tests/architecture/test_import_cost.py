@@ -11,6 +11,12 @@ FORBIDDEN = {
     *("numpy", "pandas", "click", "cloudpickle", "xxhash", "multiprocessing", "flowrra.testing"),
 }
 
+AT_A_START = {
+    *("asyncio", "concurrent.futures", "dataclasses", "hashlib", "inspect", "logging", "pathlib", "shutil"),
+    *("subprocess", "tempfile", "traceback", "flowrra.engine", "flowrra.pool.data.depot", "flowrra.pool.supervisor"),
+}
+"""What the first run of a pool would wait for without any use."""
+
 
 def modules_after(code: str) -> set[str]:
     """The modules that *code* loads in a fresh interpreter, beyond those that an empty program loads."""
@@ -32,3 +38,17 @@ def test_importing_flowrra_loads_no_heavy_module() -> None:
 @pytest.mark.parametrize("name", ["Flowrra", "Task", "TaskHandle", "Batch", "Status", "FlowrraError", "as_completed"])
 def test_taking_a_public_name_loads_no_notebook_or_array_module(name: str) -> None:
     assert modules_after(f"from flowrra import {name}") & (FORBIDDEN - {"cloudpickle", "xxhash"}) == set()
+
+
+def test_the_process_that_forks_workers_loads_what_a_first_run_needs_and_no_more() -> None:
+    assert modules_after("import flowrra.pool.process.zygote") & (FORBIDDEN | AT_A_START) == set()
+
+
+def test_an_app_that_runs_nothing_on_processes_loads_nothing_for_them() -> None:
+    code = """
+from flowrra import Flowrra
+with Flowrra() as app:
+    assert app.task(lambda: 1, name="thread").submit().result() == 1
+"""
+    not_needed = {"cloudpickle", "xxhash", "flowrra.pool.supervisor", "flowrra.pool.data.depot"}
+    assert modules_after(code) & not_needed == set()

@@ -7,6 +7,7 @@ one, so that a slow minute of the machine meets all of them. Interrupted (Ctrl-C
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import shlex
 import signal
@@ -81,6 +82,10 @@ def main() -> None:
     if strangers:
         parser.error(f"no such contender: {', '.join(strangers)}; there are {', '.join(CONTENDERS)}")
     processes.adopt_orphans()
+    # As pip does with the libraries compared: where Python may write no bytecode (PYTHONDONTWRITEBYTECODE), a package
+    # that is installed in place would be compiled anew in each process.
+    for folder in ("flowrra", "tests/benchmarks"):
+        compileall.compile_dir(ROOT / folder, quiet=1)
     rounds = asked.rounds or (1 if asked.quick else 3)
     samples: report.Samples = {name: {one: [] for one in contenders(name, asked.contenders)} for name in asked.only}
     # Both end the waiting for a sample, whose process is then ended, too.

@@ -164,6 +164,10 @@ class Pool:
     async def started(self, attempt: Attempt) -> None:
         await self.sink.until(lambda: attempt.run_id in self.sink.workers)
 
+    async def wrote(self, attempt: Attempt) -> None:
+        """Until its function has written something: it has begun before its arguments are rebuilt."""
+        await self.sink.until(lambda: self.text(attempt))
+
     def text(self, attempt: Attempt, stream: str = "stdout") -> str:
         return self.sink.texts.get((attempt.run_id, stream), "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import ctypes
 import os
 import random
 import signal
@@ -39,8 +40,10 @@ def act(what: object) -> object:
             raise LookupError(words)
         case ("print", words):
             print(words)
-        case ("c print", words):
+        case ("write", words):
             os.write(1, f"{words}\n".encode())
+        case ("c print", words):
+            ctypes.CDLL(None).write(1, f"{words}\n".encode(), len(words) + 1)
         case ("note", path):
             note(path)
         case ("hang",):
@@ -278,16 +281,23 @@ async def test_an_argument_that_cannot_be_loaded_costs_its_run_alone(cpu: Pool) 
     assert isinstance(cpu.sink.outcomes[attempts[1].run_id].exception, NotDecodable)
 
 
-@pytest.mark.parametrize("how", ["print", "c print"])
+@pytest.mark.parametrize("how", ["print", "write", "c print"])
 async def test_output_belongs_to_the_run_of_the_group_that_wrote_it(cpu: Pool, how: str) -> None:
     calls = [(how, str(n)) if n % 3 == 1 else n for n in range(30)]
     attempts = begin_together(cpu, *calls)
     assert await kinds(cpu, attempts) == [R] * 30
-    if how == "print":
+    if how != "c print":
         assert [cpu.text(attempt) for attempt in attempts] == [f"{n}\n" if n % 3 == 1 else "" for n in range(30)]
     else:
         # Python does not see what C code writes: of runs of a few microseconds it may be shown with the next one.
         assert "".join(cpu.text(attempt) for attempt in attempts) == "".join(f"{n}\n" for n in range(30) if n % 3 == 1)
+
+
+async def test_what_a_lone_short_run_writes_is_its_own_however_it_writes(cpu: Pool) -> None:
+    for n in range(20):
+        attempt = cpu.submit(act, ("c print", str(n)))
+        await cpu.outcome(attempt)
+        assert cpu.text(attempt) == f"{n}\n"
 
 
 async def test_output_of_a_map_belongs_to_the_item_that_wrote_it(cpu: Pool) -> None:
@@ -363,6 +373,17 @@ async def test_what_a_run_changes_is_gone_for_the_next_one_of_its_group(cpu: Poo
         assert len(values) == 1
 
 
+async def test_a_timer_that_a_run_has_set_does_not_end_the_idle_worker(cpu: Pool) -> None:
+    def set_timer() -> int:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        return os.getpid()
+
+    pid = await cpu.run(set_timer)
+    await asyncio.sleep(0.3)
+    assert await cpu.run(os.getpid) == pid
+    assert cpu.executor.describe()["lost"] == 0
+
+
 async def test_functions_and_modules_of_the_system_travel_from_a_worker(cpu: Pool) -> None:
     def give() -> Any:
         return lambda: (sys.version, builtins.len("ab"))
@@ -409,14 +430,20 @@ async def test_a_priority_overtakes_queued_groups(cpu: Pool, tmp_path: Path) -> 
 
     for attempt in [cpu.submit(line, "") for _ in range(20)]:
         await cpu.outcome(attempt)
-    hang = cpu.submit(act, ("sleep", 0.3))
-    await cpu.started(hang)
+    release = tmp_path / "release"
+
+    def hang() -> None:
+        while not release.exists():
+            time.sleep(0.005)
+
+    await cpu.started(cpu.submit(hang))
     low = [cpu.submit(line, f"low{n}") for n in range(200)]
     await asyncio.sleep(0.05)
     high = cpu.attempt(line, "high", priority=9)
     cpu.executor.recall((high.priority, high.seq))
     cpu.executor.begin(high)
     cpu.take_again()
+    release.touch()
     for attempt in (high, *low):
         await cpu.outcome(attempt)
     assert (tmp_path / "order").read_text().split()[0] == "high"

@@ -33,6 +33,7 @@ from flowrra.errors import (
 )
 from flowrra.executors.cpu import CpuExecutor
 from flowrra.interfaces import Call
+from flowrra.pool.cores import available_cores
 from flowrra.running import current_run, progress
 from tests.faults.pool_driver import Pool, RecordingSink, pool
 
@@ -527,13 +528,15 @@ async def test_a_run_sees_folder_path_and_environment_of_its_submission(
 
         return module_of_this_test.answer()
 
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    share = str(available_cores())  # there is one worker only
     async with pool(1) as cpu:
         here = os.getcwd()
-        assert await cpu.run(look) == (here, None, "1")
+        assert await cpu.run(look) == (here, None, share)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("FLAVOUR", "vanilla")
         monkeypatch.syspath_prepend("")
-        assert await cpu.run(look) == (str(tmp_path), "vanilla", "1")
+        assert await cpu.run(look) == (str(tmp_path), "vanilla", share)
         assert await cpu.run(use_module) == 42
         monkeypatch.setenv("OMP_NUM_THREADS", "4")
         assert await cpu.run(look) == (str(tmp_path), "vanilla", "4")
@@ -738,6 +741,73 @@ async def test_a_module_that_leaves_a_thread_behind_is_not_preloaded(
         assert await cpu.run(knows_it) is False
         assert psutil.Process(await cpu.run(os.getpid)).ppid() != first
         await _until(lambda: not psutil.pid_exists(first))
+
+
+async def test_a_module_that_the_first_function_refers_to_is_loaded_once_for_all_workers(
+    cell: Cell, tmp_path: Path
+) -> None:
+    names = cell("""
+        import sys, time, os
+        import pandas
+        def uses_pandas(folder):
+            open(os.path.join(folder, "begun"), "w").close()
+            while not os.path.exists(os.path.join(folder, "free")):
+                time.sleep(0.01)
+            return pandas.__name__
+        def knows_pandas():
+            return "pandas" in sys.modules
+    """)
+    async with pool(2) as cpu:
+        held = cpu.submit(names.uses_pandas, str(tmp_path))
+        await _until((tmp_path / "begun").exists)
+        assert await cpu.run(names.knows_pandas) is True, "this worker has not run anything that imports it"
+        (tmp_path / "free").touch()
+        assert (await cpu.outcome(held)).value == "pandas"
+
+
+async def test_a_module_that_the_first_function_refers_to_and_that_leaves_a_thread_behind_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: Cell
+) -> None:
+    (tmp_path / "sklearn.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    # Here it needs no thread, only a name that is found.
+    monkeypatch.setitem(sys.modules, "sklearn", types.ModuleType("sklearn"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = cell("""
+        import os, sys, sklearn
+        def uses_it(): return sklearn.__file__, len(os.listdir(f"/proc/{os.getppid()}/task"))
+        def threads_of_the_zygote(): return len(os.listdir(f"/proc/{os.getppid()}/task")), "sklearn" in sys.modules
+    """)
+    async with pool(2) as cpu:
+        assert await cpu.run(names.uses_it) == (str(tmp_path / "sklearn.py"), 1)
+        await cpu.outcome(cpu.submit(os._exit, 1))
+        await cpu.outcome(cpu.submit(os._exit, 1))
+        assert await cpu.run(names.threads_of_the_zygote) == (1, False)
+
+
+async def test_a_zygote_that_was_started_for_a_run_that_never_came_ends_with_the_executor() -> None:
+    children = set(psutil.Process().children())
+    descriptors = len(os.listdir("/proc/self/fd"))
+    executor = CpuExecutor(1)
+    await executor.start(RecordingSink())
+    assert set(psutil.Process().children()) == children, "nothing is started before the first run"
+    executor.encode(Call("task", print, (), {}))
+    assert len(set(psutil.Process().children()) - children) == 1
+    await executor.close()
+    assert set(psutil.Process().children()) == children
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+async def test_a_function_without_classes_of_its_own_loads_no_cloudpickle_in_a_worker(cell: Cell) -> None:
+    names = cell("""
+        import sys
+        def helper(): return sys.modules
+        def task(): return sorted({"cloudpickle", "logging", "asyncio"} & set(helper()))
+    """)
+    async with pool(1) as cpu:
+        assert await cpu.run(names.task) == []
 
 
 async def _worker_and_spare(cpu: Pool) -> set[int]:

@@ -70,6 +70,43 @@ async def test_a_lost_worker_is_reported_with_the_memory_it_used() -> None:
         assert "private memory up to" in str(caught.value)
 
 
+def use_for_a_while(megabytes: int) -> str:
+    return f"{use(megabytes)} bytes"
+
+
+def use_and_fail(megabytes: int) -> None:
+    use_for_a_while(megabytes)
+    raise ValueError(megabytes)
+
+
+async def test_a_run_tells_how_much_memory_it_was_seen_to_use() -> None:
+    async with Flowrra(cpu_workers=1) as app:
+        task = app.task(cpu_bound=True)(use_for_a_while)
+        one = await app.submit(task, 100)
+        await one
+        assert 100 * MB < one.info().memory_peak < 400 * MB
+        batch = task.map([5, 100, 5])
+        await batch
+        small, large, after = [handle.info().memory_peak for handle in batch]
+        assert small is not None
+        assert after is not None
+        assert large - small > 60 * MB
+        assert large - after > 60 * MB, "what the run before has used is not its"
+        failed = await app.submit(app.task(cpu_bound=True)(use_and_fail), 100)
+        assert await asyncio.gather(failed, return_exceptions=True)
+        assert failed.info().memory_peak > 100 * MB
+
+
+async def test_a_run_that_is_too_short_to_be_measured_tells_nothing() -> None:
+    async with Flowrra(cpu_workers=1) as app:
+        short = app.task(cpu_bound=True)(abs).map(range(1000))
+        await short
+        assert [handle.info().memory_peak for handle in short].count(None) > 900
+        thread = await app.submit(app.task(use_for_a_while), 1)
+        await thread
+        assert thread.info().memory_peak is None
+
+
 def pid_after(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
@@ -169,17 +206,6 @@ async def test_a_failing_initializer_fails_runs_with_its_cause_and_is_tried_agai
 def test_a_preparation_that_makes_no_sense_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(InvalidOption):
         Flowrra(**settings)
-
-
-def cores_that_joblib_sees() -> int:
-    import joblib
-
-    return joblib.effective_n_jobs(-1)
-
-
-async def test_joblib_inside_a_task_does_not_count_the_cores_of_other_workers() -> None:
-    async with Flowrra(cpu_workers=2) as app:
-        assert await app.task(cpu_bound=True)(cores_that_joblib_sees).submit() == 1
 
 
 def uses_numpy() -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from flowrra.core.tuples import NamedTuple
 
 MB = 1024 * 1024
 PAGE = 4096

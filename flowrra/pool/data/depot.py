@@ -8,8 +8,8 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.data import memory
 from flowrra.pool.data.budget import (
     SlabFacts,

@@ -9,9 +9,35 @@ from typing import Any, Final
 
 from cloudpickle import cloudpickle as internals
 
+from flowrra.pool.encoding import rebuilding
+
 _FILE_NAME = 10
 """Position of the file's name among the arguments of ``types.CodeType``, from Python 3.11 on."""
 CachedFunction: Final = type(functools.lru_cache(lambda: None))
+
+
+def reduce_function(_make: Any, new: tuple[Any, ...], state: Any, *_rest: Any) -> tuple[Any, ...]:
+    """Cloudpickle's way to pickle a function by value, to be rebuilt without it."""
+    code, names, _name, _defaults, closure = new
+    return rebuilding.make_function, (code, names, closure), state, None, None, rebuilding.set_function_state
+
+
+def reduce_cell(cell: types.CellType) -> tuple[Any, ...]:
+    try:
+        return rebuilding.make_cell, (cell.cell_contents,)
+    except ValueError:  # empty
+        return rebuilding.make_cell, ()
+
+
+def reduce_module(module: types.ModuleType) -> tuple[Any, ...]:
+    make, args, *rest = internals._module_reduce(module)  # noqa: SLF001 - see Pickler
+    return (rebuilding.imported if make is internals.subimport else make), args, *rest
+
+
+def reduce_builtin_type(kind: type) -> tuple[Any, ...] | None:
+    """How to pickle a type that only the module ``types`` names; None for all others."""
+    name = internals._BUILTIN_TYPE_NAMES.get(kind)  # noqa: SLF001 - see Pickler
+    return None if name is None else (rebuilding.builtin_type, (name,))
 
 
 def reduce_slotted(kind: type) -> tuple[Any, ...] | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.interfaces import Call
 from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.functions import FunctionEncoder, FunctionRef, encode_constants

@@ -12,7 +12,9 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
+
+from flowrra.core.tuples import NamedTuple
 
 _SCALARS = frozenset({int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented), range})
 _ABSENT = object()

@@ -10,16 +10,18 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import xxhash
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.captures import Captures, read_captures
 from flowrra.pool.encoding.large_captures import hint_at_large
 from flowrra.pool.encoding.payloads import CLOUD, Payload, build
 from flowrra.pool.encoding.pickler import Pickler, ReadonlyPickler
 from flowrra.pool.encoding.values import encode_value, refusal
+from flowrra.pool.preloading import WORTH_PRELOADING
 
 _MOST_SOURCE = 64 * 1024
 """Bytes of cells' source that travel with a function; a traceback is readable without the rest."""
@@ -32,6 +34,8 @@ class FunctionRef(NamedTuple):
     payload: Payload
     sources: tuple[tuple[str, str], ...]
     reusable: bool
+    modules: tuple[str, ...] = ()
+    """Those worth preloading that it refers to."""
 
 
 class FunctionEncoder:
@@ -68,12 +72,14 @@ def encode_function(
 ) -> FunctionRef:
     """Snapshot *function* with what it captures and the source of the cells it comes from."""
     files: dict[str, None] = {}
+    modules: set[str] = set()
 
     def pickler(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]) -> bytes:
         file = io.BytesIO()
         cloud = (ReadonlyPickler if readonly else Pickler)(file, keep_in_band)
         cloud.dump(value)
         files.update(cloud.files)
+        modules.update(cloud.modules)
         return file.getvalue()
 
     try:
@@ -82,7 +88,8 @@ def encode_function(
         raise refusal(task, error, {"the function": function}) from error
     hint_at_large(task, function, payload.size)
     sources = _sources(files)
-    return FunctionRef(_digest(payload, sources), payload, sources, reusable)
+    wanted = tuple(name for name in WORTH_PRELOADING if name in modules)
+    return FunctionRef(_digest(payload, sources), payload, sources, reusable, wanted)
 
 
 def encode_constants(task: str, constants: Mapping[str, Any], depot: Depot, *, readonly: bool = False) -> FunctionRef:

@@ -6,8 +6,9 @@ import marshal
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.encoding.payloads import BUILTIN, Payload, plain_pickle
 from flowrra.rows import Rows
 

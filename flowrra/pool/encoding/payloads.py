@@ -9,11 +9,15 @@ from __future__ import annotations
 import errno
 import pickle
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from flowrra.pool.data.depot import Blocks, Depot
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.transport.messages import Places, Table
 from flowrra.pool.transport.segments import Segment, map_segment
+
+if TYPE_CHECKING:
+    # A worker keeps nothing: the depot is the engine's.
+    from flowrra.pool.data.depot import Blocks, Depot
 
 INLINE = 32 * 1024
 """A pickle up to this size travels in the message itself."""

@@ -8,20 +8,11 @@ import pickle
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, MutableMapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "LOKY_MAX_CPU_COUNT",
-)
-"""The last one is for joblib inside a task: ``n_jobs=-1`` counts these cores, not those of the other workers."""
+from flowrra.core.tuples import NamedTuple
+
 _WARNING = 30
 _KERNEL_BACKENDS = ("module://matplotlib_inline", "module://ipykernel")
 
@@ -117,13 +108,8 @@ def _is_portable(entry: tuple[Any, ...]) -> bool:
 
 
 def with_defaults(environ: Mapping[str, str]) -> dict[str, str]:
-    """*environ* plus what a worker needs and the user has not decided.
-
-    One thread per numeric library, since there is a worker per core; no drawing into a kernel that is not there.
-    """
+    """*environ*, but for drawing into a kernel that is not there."""
     completed = dict(environ)
-    for name in THREAD_VARIABLES:
-        completed.setdefault(name, "1")
     if completed.get("MPLBACKEND", _KERNEL_BACKENDS[0]).startswith(_KERNEL_BACKENDS):
         completed["MPLBACKEND"] = "agg"
     return completed
@@ -137,7 +123,7 @@ def settle(wanted: Surroundings) -> None:
         sys.path[:] = wanted.path
         importlib.invalidate_caches()
     if _environ() != wanted.environ:
-        _replace(os.environb, wanted.environ)
+        _replace_environ(wanted.environ)
     if tuple(warnings.filters) != wanted.filters:
         warnings.filters[:] = wanted.filters  # type: ignore[index]  # typeshed shows the list as a Sequence
         # What has been shown once is forgotten, as after every public way to change filters.
@@ -163,9 +149,10 @@ def _cwd() -> str | None:
         return None
 
 
-def _replace(mapping: MutableMapping[bytes, bytes], wanted: Mapping[bytes, bytes]) -> None:
-    for name in [name for name in mapping if name not in wanted]:
-        del mapping[name]
+def _replace_environ(wanted: Mapping[bytes, bytes]) -> None:
+    now = _environ()
+    for name in [name for name in now if name not in wanted]:
+        del os.environb[name]
     for name, value in wanted.items():
-        if mapping.get(name) != value:
-            mapping[name] = value
+        if now.get(name) != value:
+            os.environb[name] = value

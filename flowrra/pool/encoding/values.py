@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from flowrra.errors import FlowrraError, HandleNotAllowed, NoRoomForData, NotEncodable
 from flowrra.failures import safe_str
-from flowrra.pool.data import memory
-from flowrra.pool.data.depot import Depot
-from flowrra.pool.data.slab import NoRoomError
 from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Payload, build, plain_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flowrra.pool.data.depot import Depot
     from flowrra.pool.encoding.culprit import Culprit
 
 _LOOK_AT_MOST = 200
 """Objects looked at to find that plain pickle will do; beyond that cloudpickle costs no more."""
+_UNCOPIED = 256 * 1024
+"""Length of bytes from which on they are kept where they are while they are pickled."""
 _APP_STAYS = "an app belongs to the process that made it"
 _WITHOUT_APP = "leave it out of the task, and submit from where the app is, with what the task has returned"
 _ATOMS = frozenset({int, float, complex, str, bytes, bytearray, bool, type(None)})
@@ -45,10 +45,32 @@ def encode_value(value: Any, depot: Depot | None = None, *, readonly: bool = Fal
 
     Raises whatever its pickling raises; :func:`refusal` turns that into an error that names the culprit.
     """
-    kind = kind_of(value)
+    if type(value) is bytes:
+        return build(BUILTIN, _uncopied(value), plain_pickle, depot)
+    return _encode(kind_of(value), value, depot, readonly=readonly)
+
+
+def _encode(kind: int, value: Any, depot: Depot | None, *, readonly: bool) -> Payload:
     if readonly and kind != BUILTIN:
         return build(kind, value, readonly_pickle, depot)
     return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle, depot)
+
+
+class _Uncopied:
+    """Stands for long bytes in a pickle, which would hold a copy of them; arrives as they are."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytes, (pickle.PickleBuffer(self._value),)
+
+
+def _uncopied(value: Any, known: dict[int, Any] | None = None) -> Any:
+    """What to pickle for *value*, the same for the same bytes if they are *known*."""
+    if type(value) is not bytes or len(value) < _UNCOPIED:
+        return value
+    return (known if known is not None else {}).setdefault(id(value), _Uncopied(value))
 
 
 def kind_of(value: Any) -> int:
@@ -84,12 +106,18 @@ def encode_arguments(
 ) -> Payload:
     """Snapshot the arguments of one call. Raises ``NotEncodable`` or ``HandleNotAllowed``."""
     try:
-        if not kwargs and len(args) <= _LOOK_AT_MOST and _ATOMS.issuperset(map(type, args)):
+        kinds = set(map(type, args))
+        if not kwargs and len(args) <= _LOOK_AT_MOST and kinds <= _ATOMS and bytes not in kinds:
             # What most calls of small tasks are.
             head = pickle.dumps((args, {}), protocol=5)
             if len(head) <= INLINE:
                 return Payload(BUILTIN, head)
-        return encode_value((args, dict(kwargs)), depot, readonly=readonly)
+        kind = kind_of((args, kwargs))
+        if any(type(value) is bytes and len(value) >= _UNCOPIED for value in (*args, *kwargs.values())):
+            known: dict[int, Any] = {}
+            args = tuple(_uncopied(value, known) for value in args)
+            kwargs = {name: _uncopied(value, known) for name, value in kwargs.items()}
+        return _encode(kind, (args, dict(kwargs)), depot, readonly=readonly)
     except Exception as error:
         parts = {f"args[{index}]": value for index, value in enumerate(args)}
         parts.update({f"kwargs[{name!r}]": value for name, value in kwargs.items()})
@@ -98,10 +126,12 @@ def encode_arguments(
 
 def refusal(task: str, error: BaseException, parts: Mapping[str, Any]) -> FlowrraError:
     """The error that names what could not be kept or pickled. *parts* are the places to look in, by their paths."""
-    if isinstance(error, NoRoomError):
-        return NoRoomForData(task, error.need, error.strerror or str(error), error.place, memory.free_bytes())
+    from flowrra.pool.data import memory
+    from flowrra.pool.data.slab import NoRoomError
     from flowrra.pool.encoding.culprit import find_culprit
 
+    if isinstance(error, NoRoomError):
+        return NoRoomForData(task, error.need, error.strerror or str(error), error.place, memory.free_bytes())
     for path, value in parts.items():
         culprit = find_culprit(value, path, cloud_pickle)
         if culprit is not None:

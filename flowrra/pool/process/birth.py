@@ -14,6 +14,8 @@ from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans, die_with_parent
 from flowrra.pool.process.draws import draws
+from flowrra.pool.process.imports import watch_imports
+from flowrra.pool.process.libraries import libraries
 from flowrra.pool.process.output import OutputEnd, Tally
 from flowrra.pool.process.worker import Worker
 from flowrra.pool.transport.page import Page
@@ -29,6 +31,7 @@ def become_worker(zygote: int, ends: Sequence[int], pipes: tuple[int, int], toke
         queue, supplies, answers = (socket.socket(fileno=fd) for fd in ends[:3])
         page = Page(ends[3])
         os.close(ends[3])
+        watch_imports(answers)
         Worker(queue, supplies, answers, page, OutputEnd(token, tally)).serve()
     except BrokenPipeError:  # the engine has gone
         os._exit(0)
@@ -55,6 +58,7 @@ def _settle_in(zygote: int, ends: Sequence[int], pipes: tuple[int, int]) -> None
         file.write(b"%d" % _OOM_SCORE)
     faulthandler.enable(file=2, all_threads=True)
     draws.install()
+    libraries.install()
     gc.unfreeze()
     gc.enable()
 

@@ -7,6 +7,7 @@ from functools import partial
 
 from flowrra.core.seeds import Source
 from flowrra.pool.process.notes import Notes
+from flowrra.pool.process.thread_budget import ThreadBudget
 from flowrra.pool.process.work import Who, Work
 from flowrra.pool.transport.messages import Message, Progressed
 from flowrra.pool.transport.page import Page
@@ -19,8 +20,8 @@ _LONGEST_MESSAGE = 1000
 class Current:
     """The run at hand, found when somebody asks: most never do. *say* tells the engine something."""
 
-    def __init__(self, page: Page, notes: Notes, say: Callable[[Message], None]) -> None:
-        self._page, self._notes, self._say = page, notes, say
+    def __init__(self, page: Page, notes: Notes, budget: ThreadBudget, say: Callable[[Message], None]) -> None:
+        self._page, self._notes, self._budget, self._say = page, notes, budget, say
         self.work: Work | None = None
         """The group that executes."""
         self._report: ThinnedReport | None = None
@@ -40,7 +41,13 @@ class Current:
             self._notes.fresh = True
             self._report = ThinnedReport(partial(self._send_progress, who.number))
             self._context = RunContext(
-                who.run_id, who.attempt, self.work.common.task_name, who.deadline, self._report, source=who.source
+                who.run_id,
+                who.attempt,
+                self.work.common.task_name,
+                who.deadline,
+                self._report,
+                source=who.source,
+                cores=self._budget.share,
             )
         return self._context
 

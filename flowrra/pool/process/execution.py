@@ -23,12 +23,16 @@ from flowrra.pool.process.preparing import Preparer
 from flowrra.pool.process.reporter import Reporter
 from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
+from flowrra.pool.process.thread_budget import ThreadBudget
 from flowrra.pool.process.work import UnfitError, Work
 from flowrra.pool.transport.page import DONE, LARGE, VERSION, Ending, Page
 from flowrra.running import become
 
 GIVE_BACK_AFTER = 0.025
 """Seconds after which the rest of a group, which was to take a sixth of that, is left to others."""
+
+_MEASURED = 0.05
+"""Seconds; of a shorter run the memory is measured by chance, if at all, and not told."""
 
 
 class StopRequested(BaseException):
@@ -56,14 +60,16 @@ class Execution:
         self._notes.watch_process()
         output.watch(self._notes)
         self._reporter = Reporter(answers, page)
-        self._current = Current(page, self._notes, self._reporter.say)
+        self._budget = ThreadBudget(page)
+        self._current = Current(page, self._notes, self._budget, self._reporter.say)
         become(self._current.context)
-        self._preparer = Preparer(shelf, state, output, self._notes, self._current.source)
+        self._preparer = Preparer(shelf, state, output, self._notes, self._budget, self._current.source)
         self._all_plain = True
         """Since it was tidied up."""
 
-    def prepare_with(self, initializer: bytes) -> None:
-        """Call the supply with that digest, unless it is empty, before the first run."""
+    def prepare_with(self, cores: int, initializer: bytes) -> None:
+        """All workers share *cores*. Call the supply with that digest, unless it is empty, before the first run."""
+        self._budget.cores = cores
         self._preparer.initializer = initializer
 
     def perform(self, work: Work) -> None:
@@ -137,10 +143,14 @@ class Execution:
         return index, OutcomeKind.RETURNED, payload
 
     def _execute_plain(self, work: Work, index: int) -> tuple[int, Any]:
-        function, calls, alone = self._preparer.prepare(work, index)
-        last = index if alone else work.count - 1
+        last = work.count - 1
+        function, calls, alone = self._preparer.prepare(work, index, last=index == last)
+        if self._leaving:
+            self._notes.fresh = True
+        if alone:
+            args, kwargs = next(calls)
+            return index, function(*args, **kwargs)
         enough = min(self._reporter.due_at, self._give_back_at)
-        self._notes.fresh = self._leaving
         return execute_plain(function, calls, index, last, enough, self._reporter, self._notes)
 
     def _outcome(self, work: Work, error: BaseException) -> Outcome:
@@ -160,15 +170,16 @@ class Execution:
         number = work.number_of(index)
         wrote = self._output.close_run(number)
         stopped = self._stopped == number
+        peak = self._output.peak_of(number) if now - self._page.starts[index] >= _MEASURED else 0
         segment = None
         if now - self._page.starts[index] > SHORT:
             self._all_plain = False
-        if not isinstance(payload, bytes) or wrote or stopped:
+        if not isinstance(payload, bytes) or wrote or stopped or peak:
             self._all_plain = False
             if isinstance(payload, bytes):
                 payload = encode_value(marshal.loads(payload))
             segment = payload.segment
-            ending = Ending(kind.value, stopped, wrote, payload.kind, payload.head, payload.table)
+            ending = Ending(kind.value, stopped, wrote, payload.kind, payload.head, payload.table, peak)
             payload = marshal.dumps(tuple(ending), VERSION)
         reporter.write(index, payload, now)
         over = self._leaving or now >= self._give_back_at or index + 1 == work.count

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 _KIB = 1024
+_CGROUP = Path("/proc/self/cgroup")
+_MOUNTED = Path("/sys/fs/cgroup")
 
 
 class MemoryUse:
@@ -20,12 +23,16 @@ class MemoryUse:
         self.exceeded = (0, 0)
         """(run, limit) for which it was ended."""
 
-    def measure(self, executing: Callable[[], tuple[int, int]]) -> None:
-        """Measure the run that *executing* names with its limit; end the worker if the run uses more than that."""
+    def measure(self, executing: Callable[[], tuple[int, int]], tell: Callable[[int, int], None]) -> None:
+        """Measure the run that *executing* names with its limit, and *tell* its peak.
+
+        End the worker if the run uses more than that.
+        """
         run, limit = executing()
         if not run:
             return
         self._note(run)
+        tell(run, self.peak)
         if not limit or self.peak <= limit:
             return
         # Stopped, so that the run cannot end between a last look and the kill: another one would pay for it.
@@ -62,15 +69,28 @@ def private_memory(pid: int | str) -> int:
 def oom_kills() -> int | None:
     """How many processes of this control group the kernel has ended for want of memory; None: not to be known."""
     try:
-        with open("/proc/self/cgroup", encoding="ascii", errors="replace") as file:
-            # Version 2 is the entry without controllers; its files may be mounted at the group itself (in a container).
-            group = next((line.strip()[3:] for line in file if line.startswith("0::")), None)
+        lines = _CGROUP.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    for path in (f"/sys/fs/cgroup{group}/memory.events", "/sys/fs/cgroup/memory.events"):
-        try:
-            with open(path, encoding="ascii") as file:
-                return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), None)
-        except OSError:
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            base, name = _MOUNTED, "memory.events"
+        elif "memory" in controllers.split(","):
+            base, name = _MOUNTED / "memory", "memory.oom_control"
+        else:
             continue
+        # In a container the files of the group may be mounted at the top.
+        for folder in (base / group.lstrip("/"), base):
+            count = _oom_kills_in(folder / name)
+            if count is not None:
+                return count
     return None
+
+
+def _oom_kills_in(path: Path) -> int | None:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)

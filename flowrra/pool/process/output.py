@@ -43,6 +43,7 @@ class Tally:
     _TURN, _TOTAL = 0, 1
     _RUN, _LIMIT = 8, 9
     """In another cache line: the two processes write at the same time."""
+    _MEASURED, _PEAK = 2, 3
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
@@ -67,6 +68,15 @@ class Tally:
         """(number, memory limit) of the run that is executing; one may be that of the run before."""
         return self._words[self._RUN], self._words[self._LIMIT]
 
+    def set_peak(self, number: int, peak: int) -> None:
+        """Run *number* was seen to use *peak* bytes. Written by the zygote, read by the worker."""
+        self._words[self._MEASURED], self._words[self._PEAK] = number, peak
+
+    def peak(self, number: int) -> int:
+        """The most that run *number* was seen to use; 0: nobody looked."""
+        measured, peak = self._words[self._MEASURED], self._words[self._PEAK]
+        return peak if measured == number else 0
+
     def close(self) -> None:
         self._words.release()
         self._page.close()
@@ -78,6 +88,7 @@ class OutputEnd:
     def __init__(self, token: bytes, tally: Tally) -> None:
         self._token, self._tally = token, tally
         self._open: Callable[[int, str, str], TextIO] = _text_stream
+        self._notes: Notes | None = None
         self._written: int | None = 0
         """Bytes written up to the last mark and including it; None: not known."""
         self._waiting = array.array("i", [0])
@@ -90,16 +101,23 @@ class OutputEnd:
         """Let the zygote know what executes from now on; 0: nothing."""
         self._tally.set_run(number, memory_limit)
 
+    def peak_of(self, number: int) -> int:
+        """Bytes of private memory that run *number* was seen to use at most; 0: it was too short to be measured."""
+        return self._tally.peak(number)
+
     def watch(self, notes: Notes) -> None:
         """Have *notes* taken of what Python code writes."""
-        self._open = notes.stream
+        self._open, self._notes = notes.stream, notes
         self._streams = (self._open(1, "<stdout>", "strict"), self._open(2, "<stderr>", "backslashreplace"))
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc,assignment]  # not final
 
     def close_run(self, number: int) -> bool:
         """Flush everything and, if run *number* wrote something or may have, mark the end of it; returns whether."""
         stdout, stderr = self._streams
-        if sys.stdout is not stdout or sys.stderr is not stderr or not _flush(stdout) or not _flush(stderr):
+        # Without a note nothing was written to them.
+        untouched = self._notes is not None and not self._notes.fresh
+        intact = untouched or (_flush(stdout) and _flush(stderr))
+        if not intact or sys.stdout is not stdout or sys.stderr is not stderr:
             self._repair()
         flush_c_streams()
         written = self._count()
@@ -250,6 +268,10 @@ class OutputReader:
     def run(self) -> tuple[int, int]:
         """(number, memory limit) of what the worker executes now; (0, 0): nothing."""
         return self._tally.run()
+
+    def measured(self, number: int, peak: int) -> None:
+        """Let the worker know how much private memory run *number* has used."""
+        self._tally.set_peak(number, peak)
 
     def fresh(self) -> Iterator[tuple[int, bytes]]:
         """(stream, data) to show of the run that is under way."""

@@ -6,7 +6,6 @@ told apart (see :class:`Notes`).
 
 from __future__ import annotations
 
-import logging
 import marshal
 import sys
 import time
@@ -49,8 +48,9 @@ def execute_plain(
     area, words, starts, skipped = page.map, page.words, page.starts, page.skipped
     now_is, dumps = time.monotonic, marshal.dumps
     stdout, stderr, path, filters = sys.stdout, sys.stderr, sys.path[:], warnings.filters[:]
-    root = logging.getLogger()
-    level = root.level
+    modules, logging = sys.modules, sys.modules.get("logging")
+    root = logging.getLogger() if logging is not None else None
+    level = root.level if root is not None else 0
     done, end = words[DONE], reporter.end
     began = now_is()
     try:
@@ -69,7 +69,7 @@ def execute_plain(
                 or sys.stderr is not stderr
                 or sys.path != path
                 or warnings.filters != filters
-                or root.level != level
+                or (root.level != level if root is not None else "logging" in modules)
                 or now >= enough
                 or end >= FULL
             ):

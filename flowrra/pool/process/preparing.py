@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from flowrra.core.seeds import Source
+from flowrra.core.tuples import NamedTuple
 from flowrra.errors import InitializerFailed
 from flowrra.failures import safe_str
 from flowrra.pool.encoding.received_classes import received_classes
@@ -18,6 +19,7 @@ from flowrra.pool.process.output import OutputEnd
 from flowrra.pool.process.plain import is_atom
 from flowrra.pool.process.state import ProcessState
 from flowrra.pool.process.supplies import Shelf
+from flowrra.pool.process.thread_budget import ThreadBudget
 from flowrra.pool.process.work import Arguments, Work, not_decodable
 
 _LOOK_EVERY = 0.01
@@ -28,14 +30,23 @@ class Prepared(NamedTuple):
     function: Callable[..., Any]
     calls: Iterator[Arguments]
     alone: bool
-    """The first of them may spoil something for the next, which has to be prepared anew."""
+    """There is one: it is the last, or may spoil something for the next, which has to be prepared anew."""
 
 
 class Preparer:
     """Of one worker. Runs draw at random from *source*."""
 
-    def __init__(self, shelf: Shelf, state: ProcessState, output: OutputEnd, notes: Notes, source: Source) -> None:
-        self._shelf, self._state, self._output, self._notes, self._source = shelf, state, output, notes, source
+    def __init__(
+        self,
+        shelf: Shelf,
+        state: ProcessState,
+        output: OutputEnd,
+        notes: Notes,
+        budget: ThreadBudget,
+        source: Source,
+    ) -> None:
+        self._shelf, self._state, self._output, self._notes = shelf, state, output, notes
+        self._budget, self._source = budget, source
         self._wanted: Surroundings | None = None
         """Those of the latest run."""
         self._settled: Surroundings | None = None
@@ -45,10 +56,14 @@ class Preparer:
         self.initializer = b""
         """Digest of what is to be called before the first run; empty: nothing, or it has been."""
 
-    def prepare(self, work: Work, index: int) -> Prepared:
-        """Get ready for the runs from *index* on. Raises ``UnfitError``, and what the user's code raises in it."""
+    def prepare(self, work: Work, index: int, *, last: bool) -> Prepared:
+        """Get ready for the runs from *index* on, the *last* one or more.
+
+        Raises ``UnfitError``, and what the user's code raises in it.
+        """
         common = work.common
-        self._wanted = self._shelf.surroundings[common.surroundings]
+        submitted = self._shelf.surroundings[common.surroundings]
+        self._wanted = self._budget.surroundings(common.surroundings, submitted)
         # A thread that a run has left behind may have done something since.
         if self._settled is not self._wanted or self._notes.fresh or time.monotonic() >= self._look_at:
             self._put_right(self._wanted)
@@ -61,7 +76,7 @@ class Preparer:
             raise not_decodable(common.task_name, "the function", error) from error
         received_classes.note_new()
         calls = work.arguments(index)
-        fixed = self._shelf.is_reusable(common.function) and not common.memory_limit and work.is_harmless()
+        fixed = not last and self._shelf.is_reusable(common.function) and not common.memory_limit and work.is_harmless()
         if common.constants:
             try:
                 constants = self._shelf.value(common.constants, readonly=common.readonly)
@@ -71,7 +86,9 @@ class Preparer:
             fixed = fixed and all(map(is_atom, constants.values()))
             calls = ((args, {**constants, **kwargs}) for args, kwargs in calls)
         if not fixed:
+            # Loaded before the draws begin, see below.
             calls = iter([next(calls)])
+        self._budget.apply()
         # After loading: what modules draw while they are imported depends on what this worker has executed before.
         draws.begin(self._source)
         return Prepared(function, calls, not fixed)

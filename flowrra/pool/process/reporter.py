@@ -9,12 +9,11 @@ import sys
 import time
 
 from flowrra.pool.prefetch import FLUSH_EVERY
+from flowrra.pool.preloading import WORTH_PRELOADING
 from flowrra.pool.transport.messages import Message, Report
 from flowrra.pool.transport.page import DONE, ENTRIES, FLUSHED, FULL, VERSION, Page
 from flowrra.pool.transport.segments import Segment
-from flowrra.pool.transport.wire import send, send_with
-
-WORTH_PRELOADING = ("numpy", "pandas", "scipy", "sklearn", "pyarrow")
+from flowrra.pool.transport.wire import send, send_in_the_end
 
 
 class Reporter:
@@ -67,7 +66,7 @@ class Reporter:
             self._group,
             first,
             index - first,
-            bytes(page.starts[first : index + 1].cast("B")),
+            page.starts[first : index + 1].tobytes(),
             bytes(page.map[ENTRIES : self.end]),
             over,
             self._newly_imported(),
@@ -77,7 +76,7 @@ class Reporter:
         else:
             fd = segment.descriptor()
             try:
-                send_with(self._answers, report, [fd])
+                send_in_the_end(self._answers, report, [fd])
             finally:
                 os.close(fd)
         self._first, self.end, self.over = index, ENTRIES, over

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import linecache
+from collections.abc import Sequence
 from typing import Any
 
 from flowrra.pool.data.mappings import Mappings
@@ -36,9 +36,8 @@ class Shelf:
         if digest in self._loaded:
             return self._loaded[digest]
         supply = self._supplies[digest]
-        for name, text in supply.sources:
-            # Without a modification time linecache takes the entry for good, which is what a cell's source is.
-            linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        if supply.sources:
+            _keep_sources(supply.sources)
         function = self.value(digest, readonly=readonly)
         if supply.reusable:
             self._loaded[digest] = function
@@ -52,3 +51,12 @@ class Shelf:
         """Rebuild the value for the run to come: each call makes a new one, on buffers that are private to the run."""
         supply = self._supplies[digest]
         return load(supply.head, self.mappings.parts(supply.places, readonly=readonly))
+
+
+def _keep_sources(sources: Sequence[tuple[str, str]]) -> None:
+    """Let tracebacks show the lines of cells."""
+    import linecache
+
+    for name, text in sources:
+        # Without a modification time linecache takes the entry for good, which is what a cell's source is.
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)

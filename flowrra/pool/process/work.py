@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from flowrra.core.seeds import Source
+from flowrra.core.tuples import NamedTuple
 from flowrra.errors import FlowrraError, NotDecodable
 from flowrra.failures import safe_str
 from flowrra.pool.data.mappings import Mappings

@@ -137,7 +137,7 @@ class Worker:
             self._shelf.surroundings[message.number] = load(message.head, parts)
         elif isinstance(message, Setup):
             os.nice(message.nice)
-            self._execution.prepare_with(message.initializer)
+            self._execution.prepare_with(message.cores, message.initializer)
         elif isinstance(message, Forget):
             self._shelf.drop(message.digest)
         elif isinstance(message, SlabSupply):

@@ -20,9 +20,11 @@ from contextlib import suppress
 from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans
+from flowrra.pool.preloading import AFTER_THE_START
 from flowrra.pool.process.birth import become_worker
+from flowrra.pool.process.libraries import libraries
 from flowrra.pool.process.memory import MemoryUse, oom_kills
-from flowrra.pool.process.orphans import end_group, end_orphans
+from flowrra.pool.process.orphans import Orphans
 from flowrra.pool.process.output import OutputReader, Tally
 from flowrra.pool.transport.messages import (
     Boundary,
@@ -38,7 +40,7 @@ from flowrra.pool.transport.messages import (
     Ready,
     Watch,
 )
-from flowrra.pool.transport.wire import Receiver, send, send_with
+from flowrra.pool.transport.wire import Receiver, is_overloaded, send, send_with
 
 _FORWARD_EVERY = 0.1
 _IDLE = 0.05
@@ -70,8 +72,9 @@ class Zygote:
         self._children: dict[int, _Child] = {}
         """By every descriptor that belongs to it: its pidfd and its two pipes."""
         self._pids: set[int] = set()
+        self._orphans = Orphans()
         self._outbox: deque[tuple[Message, tuple[int, ...]]] = deque()
-        self._preloads: deque[str] = deque()
+        self._preloads = deque(AFTER_THE_START)
         self._forward_at: float | None = None
         self._sweeping = False
         self._measure_at: float | None = None
@@ -117,9 +120,9 @@ class Zygote:
         if self._measure_at is not None and time.monotonic() >= self._measure_at:
             self._measure_at = time.monotonic() + _MEASURE_EVERY
             for child in set(self._children.values()):
-                child.memory.measure(child.output.run)
+                child.memory.measure(child.output.run, child.output.measured)
         if self._sweeping:
-            self._sweeping = end_orphans(self._pids)
+            self._sweeping = self._orphans.end(self._pids)
         if self._preloads and idle and self._forward_at is None:
             self._preload(self._preloads.popleft())
         self._flush()
@@ -136,7 +139,7 @@ class Zygote:
         if isinstance(message, Fork):
             self._fork(message.worker, fds)
         elif isinstance(message, Preload):
-            self._preloads.extend(message.modules)
+            self._prepare(message)
         elif isinstance(message, Watch):
             self._measure_at = time.monotonic() if message.on else None
         elif isinstance(message, Quit):
@@ -160,6 +163,10 @@ class Zygote:
             return
         except (BrokenPipeError, ConnectionResetError):
             self._quit()
+        except OSError as error:
+            if not is_overloaded(error):
+                raise
+            self._forward_at = self._forward_at or time.monotonic() + _FORWARD_EVERY
         self._poll.modify(self._control, select.POLLIN)
 
     # Workers, from fork to burial.
@@ -210,7 +217,7 @@ class Zygote:
         """A worker has ended: read the rest of its output, end its process group, report it."""
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         # Before it is reaped: until then its number cannot belong to anyone else.
-        end_group(child.pid)
+        self._orphans.end_group(child.pid, self._pids)
         _, status = os.waitpid(child.pid, 0)
         self._pids.discard(child.pid)
         for fd in child.output.fds:
@@ -229,7 +236,7 @@ class Zygote:
                 self._poll.unregister(fd)
         os.close(child.pidfd)
         child.output.close()
-        self._sweeping = end_orphans(self._pids)
+        self._sweeping = self._orphans.end(self._pids)
 
     def _oom_killer_has_struck(self) -> bool:
         before, self._oom_kills = self._oom_kills, oom_kills()
@@ -264,31 +271,47 @@ class Zygote:
 
     # Preloading and the end.
 
-    def _preload(self, module: str) -> None:
+    def _prepare(self, order: Preload) -> None:
+        if not order.now or self._pids:
+            self._preloads.extend(order.modules)
+            return
+        if max([self._preload(module) for module in order.modules]) > 1:
+            # The workers that have been asked for must not be forked beside another thread. The zygote that follows
+            # does without the module.
+            self._flush()
+            self._quit()
+
+    def _preload(self, module: str) -> int:
+        """Returns how many threads there are now."""
         with suppress(Exception):  # a worker that needs it will say what is wrong with it
             importlib.import_module(module)
+            libraries.look()
         gc.freeze()
-        self._say(Preloaded(module, len(os.listdir("/proc/self/task"))))
+        threads = len(os.listdir("/proc/self/task"))
+        if module not in AFTER_THE_START:
+            self._say(Preloaded(module, threads))
+        return threads
 
     def _quit(self) -> NoReturn:
         for pid in self._pids:
-            end_group(pid)
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._pids:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            self._orphans.end_group(pid, self._pids)
         self._pids.clear()
         give_up = time.monotonic() + _LAST_SWEEP
-        while end_orphans(self._pids) and time.monotonic() < give_up:
+        while self._orphans.end(self._pids) and time.monotonic() < give_up:
             time.sleep(_SWEEP_EVERY / 5)
         os._exit(0)
 
 
 def main(control: int, engine: int) -> NoReturn:
-    """Run the zygote of the process *engine*, in the interpreter that was started for it."""
+    """Run the zygote of the process *engine*. The interpreter was started for it, and collects no garbage."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     adopt_orphans()
     sock = socket.socket(fileno=control)
     sock.settimeout(0)
     sock.set_inheritable(False)
     sys.modules["__main__"] = types.ModuleType("__main__")
-    gc.collect()
-    gc.disable()
     gc.freeze()
     Zygote(sock, engine).serve()

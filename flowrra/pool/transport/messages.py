@@ -8,7 +8,9 @@ passed with it arrive together or not at all.
 from __future__ import annotations
 
 import marshal
-from typing import Any, NamedTuple
+from typing import Any
+
+from flowrra.core.tuples import NamedTuple
 
 PACKET = 128 * 1024
 """No message is larger, in bytes; whatever could be travels in a memory segment."""
@@ -33,6 +35,8 @@ class Preload(NamedTuple):
     """Import these modules once there is nothing else to do, so that later workers have them."""
 
     modules: tuple[str, ...]
+    now: bool
+    """Before anything else, unless there are workers to be heard meanwhile: the first of them will need them."""
 
 
 class Watch(NamedTuple):
@@ -190,6 +194,8 @@ class Setup(NamedTuple):
     """Comes first of all into the supplies, after the supply that ``initializer`` names, if it is not empty."""
 
     nice: int
+    cores: int
+    """That all workers share."""
     initializer: bytes
     """Digest of the supply to call before the first run."""
 
@@ -251,6 +257,16 @@ class SlabDropped(NamedTuple):
     """Nothing in the worker, nor in a process that it has started, can look into the slab any more."""
 
 
+class Imported(NamedTuple):
+    """A file of the user's own is about to be read, to be imported."""
+
+    path: str
+    modified: int
+    """Nanoseconds."""
+    size: int
+    inode: int
+
+
 class Progressed(NamedTuple):
     number: int
     done: float
@@ -262,14 +278,14 @@ Message = (
     Fork | Preload | Watch | Quit
     | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
     | RunGroup | SpanGroup | Stop | Supply | Setup | Forget | SurroundingsSupply | SlabSupply | ForgetSlab
-    | Report | Progressed | SlabDropped
+    | Report | Progressed | Imported | SlabDropped
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Fork, Preload, Watch, Quit,
     Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
     RunGroup, SpanGroup, Stop, Supply, Setup, Forget, SurroundingsSupply, SlabSupply, ForgetSlab,
-    Report, Progressed, SlabDropped,
+    Report, Progressed, Imported, SlabDropped,
 )  # fmt: skip
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
 

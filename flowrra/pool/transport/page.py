@@ -10,6 +10,8 @@ between any two instructions leaves a page that can be read:
 Each is (serial number of the group among those that the worker has claimed, index of a run in it). Between them lie the
 entries not sent yet, behind each other, in the form in which they will be sent.
 
+The engine writes which runs are to be left out, and how many cores the worker may keep busy.
+
 An entry is a value written with marshal: an atom (see ``encoding.maps``), a tuple of the fields of :class:`Ending`,
 or an empty tuple for a run that was skipped.
 """
@@ -20,15 +22,16 @@ import array
 import marshal
 import mmap
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.native import map_shared
 from flowrra.pool.prefetch import MOST_IN_GROUP
 from flowrra.pool.transport.messages import Table
 
 VERSION = 2
 """Of marshal: entries are written one by one and read as a list, which references between them would break."""
-FLUSHED, DONE, SKIPS = range(3)
+FLUSHED, DONE, SKIPS, SHARE = range(4)
 _INDEX = 32
 """Bits of a word for the index."""
 _HEAD = 64
@@ -55,6 +58,8 @@ class Ending(NamedTuple):
     kind: int
     head: bytes
     table: Table
+    peak: int = 0
+    """Bytes of private memory that it was seen to use at most; 0: it was not measured."""
 
 
 class Page:

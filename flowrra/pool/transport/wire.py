@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import array
+import errno
 import itertools
 import os
 import socket
+import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.transport.messages import PACKET, Message, pack, unpack
 from flowrra.pool.transport.segments import Segment
 
 _SEND_BUFFER = 1024 * 1024
+_AGAIN = 0.005
+"""Seconds until descriptors are sent again of which there were too many under way."""
 _INT = array.array("i").itemsize
 
 
@@ -104,6 +109,24 @@ def send(sock: socket.socket, message: Message, segment: Segment | None = None) 
 def send_with(sock: socket.socket, message: Message, fds: Sequence[int]) -> None:
     """Send *message* and copies of *fds* in one packet."""
     sock.sendmsg([pack(message)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+
+
+def is_overloaded(error: OSError) -> bool:
+    """More descriptors of this user's are under way, unreceived, than one process may have: it passes."""
+    return error.errno == errno.ETOOMANYREFS
+
+
+def send_in_the_end(sock: socket.socket, message: Message, fds: Sequence[int]) -> None:
+    """As :func:`send_with`, for whoever has nothing else to do: waits while too many descriptors are under way."""
+    while True:
+        try:
+            send_with(sock, message, fds)
+        except OSError as error:
+            if not is_overloaded(error):
+                raise
+            time.sleep(_AGAIN)  # nothing tells when others have received theirs
+        else:
+            return
 
 
 def _descriptors(ancillary: Sequence[tuple[int, int, Any]]) -> list[int]:

@@ -2,7 +2,7 @@
 
 /** @typedef {{key: number, label: string, task: string, args: string, word: string, stopping: boolean, attempt: number,
  *   attempts: number, due: number|null, started: number|null, seconds: number|null, fraction: number|null,
- *   message: string, error: string, worker: string}} Row */
+ *   message: string, error: string, memory: number|null, worker: string}} Row */
 /** @typedef {{title: string, total: number, counts: Record<string, number>, share: number, elapsed: number,
  *   rate: number|null, left: number|null, live: boolean, several_tasks: boolean, lasting: boolean,
  *   workers: number|null, paused: boolean, speed_up: number|null, shared: number}} Head */

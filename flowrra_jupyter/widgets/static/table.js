@@ -1,5 +1,5 @@
 // The table of runs: only the rows in sight exist, whatever their number. Sorting and filtering are done in the kernel.
-import { duration, make, say } from "./dom.js";
+import { duration, make, say, size } from "./dom.js";
 
 export const ROW_PX = 26;
 const OVERSCAN = 10;
@@ -10,6 +10,7 @@ const COLUMNS = [
   { name: "status", css: "fl-status", sort: "status" },
   { name: "attempt", css: "fl-attempt", sort: "attempt" },
   { name: "time", css: "fl-time", sort: "time" },
+  { name: "peak memory", css: "fl-memory", sort: "" },
   { name: "worker", css: "fl-worker", sort: "worker" },
 ];
 let grids = 0;
@@ -241,7 +242,7 @@ function statusOf(row, elapsed) {
 /** Write a row into its line. */
 function fill(line, row, severalTasks) {
   line.row = row;
-  const [label, args, status, attempt, , worker] = line.cells;
+  const [label, args, status, attempt, , memory, worker] = line.cells;
   say(label, row.label);
   say(args, severalTasks ? `${row.task}(${row.args})` : row.args);
   args.title = row.error ? `${row.args}\n${row.error}` : row.args;
@@ -253,5 +254,6 @@ function fill(line, row, severalTasks) {
   status.title = row.error;
   say(line.status, statusOf(row, 0));
   say(attempt, row.attempt ? (row.attempts > 1 && row.attempt > 1 ? `${row.attempt} of ${row.attempts}` : String(row.attempt)) : "");
+  say(memory, row.memory === null ? "" : size(row.memory));
   say(worker, row.worker || "–");
 }

@@ -144,5 +144,9 @@ def test_the_speed_up_is_what_workers_did_in_each_second():
     assert head_of("t", counts, [], elapsed=4.0, rate=None, several_tasks=False)["speed_up"] is None
 
 
+def test_the_peak_of_memory_is_told_where_it_was_measured():
+    assert [row(memory_peak=peak)["memory"] for peak in (196_000_000, None)] == [196_000_000, None]
+
+
 def test_workers_are_called_by_their_number():
     assert [short_worker(name) for name in ("cpu-12", None, "")] == ["w12", "", ""]

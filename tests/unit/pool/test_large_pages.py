@@ -99,16 +99,20 @@ def test_a_kernel_that_has_none_is_not_asked_for_a_while_and_small_pages_hold_th
     assert len(asked) == 3
 
 
+@pytest.mark.parametrize(("clock", "times"), [("thread_time", 2), ("monotonic", 20)])
 def test_a_kernel_that_searches_long_for_room_is_not_asked_for_a_while(
-    fd: int, monkeypatch: pytest.MonkeyPatch
+    fd: int, monkeypatch: pytest.MonkeyPatch, clock: str, times: int
 ) -> None:
-    now = [1000.0]
+    now, slow_clock = [1000.0], [1000.0]
 
     def slow(_mapping: Mapping, _offset: int, size: int) -> bool:
-        now[0] += 2 * 32 * large_pages._SLOW  # noqa: SLF001 - twice what is too slow
+        slow_clock[0] += times * 32 * large_pages._SLOW  # noqa: SLF001 - twice what is too slow
         return size > 0
 
-    monkeypatch.setattr(large_pages.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(large_pages.time, "monotonic", lambda: now[0] + (slow_clock[0] if clock == "monotonic" else 0))
+    monkeypatch.setattr(large_pages.time, "thread_time", lambda: slow_clock[0])
+    if clock == "monotonic":
+        monkeypatch.setattr(large_pages.time, "thread_time", lambda: 0.0)
     monkeypatch.setattr(Mapping, "make_large", slow)
     mapping = Mapping(fd, SIZE, shared=True)
     assert make_large(fd, mapping, 0, SIZE) == 3 * LARGE_PAGE, "these are there, however long it took"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections import OrderedDict, namedtuple
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowrra.pool.data.depot import Depot
+from flowrra.pool.data.mappings import Mappings
 from flowrra.pool.encoding import payloads
 from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Payload, arrived, load
-from flowrra.pool.encoding.values import encode_value, kind_of
+from flowrra.pool.encoding.values import encode_arguments, encode_value, kind_of
 from flowrra.pool.transport import messages
 from flowrra.pool.transport.segments import ALIGNMENT, Segment, layout, map_segment
 
@@ -132,3 +135,48 @@ def test_messages_survive_the_journey(message: messages.Message) -> None:
     again = messages.unpack(memoryview(messages.pack(message)))
     assert again == message
     assert type(again) is type(message)
+
+
+def from_depot(payload: Payload) -> Any:
+    """Rebuilt as a worker does."""
+    mappings = Mappings()
+    assert payload.blocks is not None
+    for slab in payload.blocks.slabs:
+        mappings.put(slab.number, os.dup(slab.fd), slab.size)
+    loaded = load(payload.head, mappings.parts(payload.places, readonly=False))
+    for slab in payload.blocks.slabs:
+        mappings.drop(slab.number)
+    return loaded
+
+
+LONG = bytes(range(256)) * 20_000
+
+
+def test_long_bytes_are_not_copied_into_a_pickle_and_arrive_as_bytes() -> None:
+    depot = Depot()
+    first = encode_arguments("f", (LONG, 1, LONG), {"text": LONG, "short": b"x"}, depot)
+    assert len(first.head) < 1000
+    copied = depot.describe()["copied_bytes"]
+    assert copied == len(LONG)
+    (one, number, other), named = from_depot(first)
+    assert type(one) is bytes
+    assert one == LONG
+    assert one is other is named["text"]
+    assert (number, named["short"]) == (1, b"x")
+
+    tracemalloc.start()
+    again = encode_arguments("f", (LONG,), {}, depot)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert depot.describe()["copied_bytes"] == copied
+    assert again.kind == BUILTIN
+    assert peak < 100_000
+
+
+def test_long_bytes_beside_what_needs_cloudpickle_and_as_a_result() -> None:
+    payload = encode_arguments("f", (lambda: 1, LONG), {}, Depot())
+    function, text = from_depot(payload)[0]
+    assert (payload.kind, function(), text) == (CLOUD, 1, LONG)
+    result = encode_value(LONG)
+    assert (result.kind, len(result.table), received(result)) == (BUILTIN, 1, LONG)
+    assert type(received(result)) is bytes

@@ -701,6 +701,19 @@ class Machine(RuleBasedStateMachine):
     def renew(self) -> None:
         self.carry_out(self.roster.staff.renew_spares())
 
+    @rule(data=st.data(), quick=st.booleans())
+    def replace(self, data: st.DataObject, quick: bool) -> None:
+        self.quick = quick
+        outdated = data.draw(st.sets(st.sampled_from(sorted(self.workers)))) if self.workers else set()
+        before = {number: state.role for number, state in self.roster.states.items()}
+        self.carry_out(self.roster.replace(outdated))
+        for number, role in before.items():
+            state = self.roster.states[number]
+            if number in outdated:
+                assert state.role is not Role.ACTIVE, "it gets nothing more"
+            elif role is not Role.SPARE:  # which may have taken the place of one of them
+                assert state.role is role, "nobody else is replaced"
+
     @rule(slots=st.integers(1, 3), quick=st.booleans())
     def resize(self, slots: int, quick: bool) -> None:
         self.quick = quick

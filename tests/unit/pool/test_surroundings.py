@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flowrra.pool.cores import available_cores
-from flowrra.pool.encoding.surroundings import THREAD_VARIABLES, Surroundings, SurroundingsReader, settle, with_defaults
+from flowrra.pool.encoding.surroundings import Surroundings, SurroundingsReader, settle, with_defaults
 
 
 def test_the_number_changes_only_when_something_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,12 +48,6 @@ def test_everything_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         finally:
             os.environ.clear()
             os.environ.update(environment)
-
-
-def test_thread_variables_are_one_unless_the_user_has_decided() -> None:
-    completed = with_defaults({"OMP_NUM_THREADS": "4"})
-    assert completed.pop("OMP_NUM_THREADS") == "4"
-    assert {completed[name] for name in THREAD_VARIABLES if name in completed} == {"1"}
 
 
 @pytest.mark.parametrize(
