@@ -236,7 +236,7 @@ function statusOf(row, elapsed) {
   const word = row.stopping ? "stopping" : row.word;
   if (row.message) return `${word} · ${row.message}`;
   const wait = row.due === null ? 0 : row.due - elapsed;
-  return wait > 0 ? `${word} in ${duration(Math.ceil(wait))}` : word;
+  return wait > 0 ? `${word} in ${wait < 60 ? `${Math.ceil(wait)} s` : duration(wait)}` : word;
 }
 
 /** Write a row into its line. */
