@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import NamedTuple
 
 from flowrra import log
+from flowrra.core.tuples import NamedTuple
 
 _MOST_FILES = 300
 """Looked at for a submission: those that were imported last."""

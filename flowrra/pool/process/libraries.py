@@ -6,8 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
+from flowrra.core.tuples import NamedTuple
 from flowrra.pool.native import libraries_loaded
 from flowrra.pool.thread_variables import VARIABLE_OF
 

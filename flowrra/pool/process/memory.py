@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 _KIB = 1024
-_CGROUP = Path("/proc/self/cgroup")
-_MOUNTED = Path("/sys/fs/cgroup")
+_CGROUP = "/proc/self/cgroup"
+_MOUNTED = "/sys/fs/cgroup"
 
 
 class MemoryUse:
@@ -69,7 +68,8 @@ def private_memory(pid: int | str) -> int:
 def oom_kills() -> int | None:
     """How many processes of this control group the kernel has ended for want of memory; None: not to be known."""
     try:
-        lines = _CGROUP.read_text(encoding="utf-8", errors="replace").splitlines()
+        with open(_CGROUP, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
     except OSError:
         return None
     for line in lines:
@@ -77,20 +77,21 @@ def oom_kills() -> int | None:
         if not controllers:
             base, name = _MOUNTED, "memory.events"
         elif "memory" in controllers.split(","):
-            base, name = _MOUNTED / "memory", "memory.oom_control"
+            base, name = f"{_MOUNTED}/memory", "memory.oom_control"
         else:
             continue
         # In a container the files of the group may be mounted at the top.
-        for folder in (base / group.lstrip("/"), base):
-            count = _oom_kills_in(folder / name)
+        for folder in (base + group, base):
+            count = _oom_kills_in(f"{folder}/{name}")
             if count is not None:
                 return count
     return None
 
 
-def _oom_kills_in(path: Path) -> int | None:
+def _oom_kills_in(path: str) -> int | None:
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        with open(path, encoding="ascii") as file:
+            lines = file.read().splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)

@@ -17,8 +17,8 @@ OLD = "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n"
 
 @pytest.fixture
 def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(memory, "_MOUNTED", tmp_path)
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "_MOUNTED", str(tmp_path))
+    monkeypatch.setattr(memory, "_CGROUP", str(tmp_path / "cgroup"))
     return tmp_path
 
 
