@@ -55,7 +55,8 @@ def test_the_view_moves_and_the_runs_finish_while_a_cell_sleeps(page: LabPage) -
     page.wait_for_output(1, lambda text: "elapsed" in text)
     assert is_widget(page, 1)
     seen = set()
-    text = page.output_text(1)
+    # The widget is in the document a moment before its first frame.
+    text = page.wait_for_output(1, lambda text: "pending" in text)
     while "pending" in text or "running" in text:
         seen.add(done(text))
         time.sleep(0.1)
