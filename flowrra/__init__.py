@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "flowrra.app": ("Flowrra",),
+    "flowrra.app": ("Flowrra", "app_of"),
     "flowrra.batch": ("Batch",),
     "flowrra.core.records": ("ErrorInfo",),
     "flowrra.core.statuses": ("Status",),
@@ -56,6 +56,7 @@ _HOMES = {
     "flowrra.losses": ("NotRecorded", "RunsGivenUp"),
     "flowrra.results": ("AppStats", "TaskResult"),
     "flowrra.running": ("NotInTask", "RunContext", "current_run", "progress"),
+    "flowrra.tables": ("STATUSES", "Changes", "RunTable", "table_of"),
     "flowrra.task": ("CoroutineTask", "Task"),
     "flowrra.waiting": ("as_completed", "wait"),
     "flowrra.waits": ("Interrupted", "Waits"),
@@ -80,6 +81,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from flowrra.app import Flowrra as Flowrra
+    from flowrra.app import app_of as app_of
     from flowrra.batch import Batch as Batch
     from flowrra.core.records import ErrorInfo as ErrorInfo
     from flowrra.core.statuses import Status as Status
@@ -125,6 +127,10 @@ if TYPE_CHECKING:
     from flowrra.running import RunContext as RunContext
     from flowrra.running import current_run as current_run
     from flowrra.running import progress as progress
+    from flowrra.tables import STATUSES as STATUSES
+    from flowrra.tables import Changes as Changes
+    from flowrra.tables import RunTable as RunTable
+    from flowrra.tables import table_of as table_of
     from flowrra.task import CoroutineTask as CoroutineTask
     from flowrra.task import Task as Task
     from flowrra.waiting import as_completed as as_completed

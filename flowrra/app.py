@@ -29,6 +29,7 @@ from flowrra.registry import Registry
 from flowrra.results import AppStats, TaskResult, snapshot
 from flowrra.state import AppState, hosted
 from flowrra.submitter import Submitter, open_blocks
+from flowrra.tables import RunTable
 from flowrra.task import CoroutineTask, Task, TaskDecorator, checked_name
 from flowrra.waiting import Completed, as_completed
 
@@ -213,6 +214,15 @@ class Flowrra:
         latest = sorted([*active, *done], key=lambda run: run.submission.seq, reverse=True)
         return [snapshot(run) for run in latest[:limit]]
 
+    async def table(self, history: int = 1_000) -> RunTable:
+        """Return the runs that are not over, the latest *history* of the others and all to come; ``close()`` it."""
+        table = RunTable(self.handle)
+        table.follow(self._state.dispatcher)
+        life, query = self._state.life, self._state.backend.query(None, None, history)
+        stored = await (query if life is None else life.ask(query))
+        table.add_all(map(Run.from_stored, stored), () if life is None else life.engine.active())
+        return table
+
     async def cancel(self, run: TaskHandle[Any] | str, *, now: bool = False) -> bool:
         """Ask the run to stop; return whether it will; see :meth:`TaskHandle.cancel`. Raises ``UnknownRun``."""
         return (self.handle(run) if isinstance(run, str) else run).cancel(now=now)
@@ -313,6 +323,11 @@ class Flowrra:
     def running(self) -> bool:
         return self._state.life is not None
 
+    def executes_with(self, engine: Engine) -> bool:
+        """Whether *engine* is the one of the current start."""
+        life = self._state.life
+        return life is not None and life.engine is engine
+
     @property
     def cpu_workers(self) -> int:
         """Worker processes: as set, else as many as there are cores for this process."""
@@ -383,3 +398,10 @@ class Flowrra:
 
     def __repr__(self) -> str:
         return f"<Flowrra {self.name}: {'running' if self.running else 'not running'}, {len(self._registry)} tasks>"
+
+
+def app_of(runs: Batch[Any] | TaskHandle[Any]) -> Flowrra | None:
+    """The running app that executes *runs*, or None."""
+    engine = runs._run.engine if isinstance(runs, TaskHandle) else runs.selection.columns.engine
+    apps = [app for app in list(sources.values()) if isinstance(app, Flowrra)]
+    return next((app for app in apps if engine is not None and app.executes_with(engine)), None)

@@ -65,6 +65,11 @@ class Batch(Sequence[TaskHandle[R]], Generic[R]):
     def __iter__(self) -> Iterator[TaskHandle[R]]:
         return map(TaskHandle[R], self._runs)
 
+    @property
+    def selection(self) -> MappedRuns:
+        """Which runs of which map these are; for tables and waiters."""
+        return self._runs
+
     def result(self, on_error: OnError = "raise", timeout: float | None = None) -> list[R]:
         """Block until the values are there and return them in input order.
 

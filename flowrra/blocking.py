@@ -11,6 +11,7 @@ from flowrra.handle import TaskHandle
 from flowrra.losses import warn_of
 from flowrra.results import TaskResult
 from flowrra.state import AppState
+from flowrra.tables import RunTable
 from flowrra.task import Task
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class Blocking:
     def retry(self, run: TaskHandle[R] | str) -> TaskHandle[R]:
         """See :meth:`Flowrra.retry`."""
         return self._state().call(self._app.retry(run), "blocking.retry()")
+
+    def table(self, history: int = 1_000) -> RunTable:
+        """See :meth:`Flowrra.table`."""
+        return self._state().call(self._app.table(history), "blocking.table()")
 
     def runs(
         self, status: Status | str | None = None, task_name: str | None = None, limit: int = 100

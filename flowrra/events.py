@@ -40,6 +40,8 @@ class Dispatcher:
         self._name = name
         self._calls: queue.SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._subscribers: tuple[Callable[[RunEvent], object], ...] = ()
+        self.followers: tuple[Callable[[object], object], ...] = ()
+        """Called on the engine's thread, where they must not linger, with each run or map that is submitted."""
         self.watched = False
         """Whether anyone would hear an event."""
         self._thread: threading.Thread | None = None
@@ -67,6 +69,22 @@ class Dispatcher:
                 self.watched = bool(kept)
 
         return unsubscribe
+
+    def follow(self, follower: Callable[[object], object]) -> Callable[[], None]:
+        """Add one of the ``followers``; returns the call that takes it back (may be repeated)."""
+        with self._lock:
+            self.followers = (*self.followers, follower)
+
+        def leave() -> None:
+            with self._lock:
+                self.followers = tuple(each for each in self.followers if each is not follower)
+
+        return leave
+
+    def entered(self, submitted: object) -> None:
+        """Tell the followers of a run or map that was *submitted*."""
+        for follower in self.followers:
+            follower(submitted)
 
     def publish(self, event: RunEvent) -> None:
         """Hand *event* to all subscribers; from any thread, never blocks."""

@@ -41,6 +41,12 @@ class TaskResult:
     """What its random numbers come from, with *index*: ``options(seed=…)`` of the same number draws the same."""
     stopping: bool
     """The running attempt has been asked to stop and has not ended yet."""
+    errors: tuple[ErrorInfo, ...] = ()
+    """One for each attempt that has failed, oldest first."""
+    max_attempts: int = 1
+    """How many attempts its retries allow."""
+    retry_at: datetime | None = None
+    """When the next attempt is due, while the status is RETRYING."""
     memory_peak: int | None = None
     """Bytes: the most private memory that a worker process was seen to use in the latest attempt.
 
@@ -101,6 +107,9 @@ def snapshot(run: Run) -> TaskResult:
         index=submission.position,
         seed=number_of(source_of(submission).seed),
         stopping=record.stopping is not None,
+        errors=record.errors,
+        max_attempts=submission.retry.max_retries + 1,
+        retry_at=as_datetime(record.ready_at, known) if record.ready_at and status is Status.RETRYING else None,
         memory_peak=(outcome.memory_peak or None) if outcome is not None else None,
         retry_of=submission.retry_of,
     )

@@ -250,6 +250,8 @@ def _taken_over(before: AppState, new: AppState) -> AppState:
     if before.settings == new.settings:
         if new.dispatcher.watched:
             before.dispatcher.subscribe(new.dispatcher.publish)
+        if new.dispatcher.followers:
+            before.dispatcher.follow(new.dispatcher.entered)
         return before
     before.supersede()
     return new

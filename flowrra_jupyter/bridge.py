@@ -1,9 +1,9 @@
-"""From the app's events to the views: one thread publishes for all views of this kernel.
+"""One thread publishes for all views of this kernel.
 
-Events arrive on the apps' dispatcher threads, messages of browsers on the kernel's main thread or a subshell's. Both
-only leave a note; the publisher collects notes for a tenth of a second and then tells each view once. One thread,
-because updates of one widget from several threads would overtake each other; a thread of our own, because a cell may
-block the kernel's loop for as long as it likes. It sleeps while there is nothing to show.
+It looks at the runs of each view when that view is due, at most ten times a second, and sends what is new: no event is
+made for a run because somebody watches. Messages of browsers arrive on the kernel's main thread or a subshell's and
+only leave a note. One thread, because updates of one widget from several threads would overtake each other; a thread of
+our own, because a cell may block the kernel's loop for as long as it likes. It sleeps while there is nothing to show.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from flowrra import RunEvent
-from flowrra_jupyter.views import WIDGET_PERIOD, View
+from flowrra_jupyter.views import View
 
 _log = logging.getLogger("flowrra.jupyter")
 
@@ -26,30 +25,28 @@ class Publisher:
     """Owns the publishing thread and the views that are not over."""
 
     def __init__(self) -> None:
-        self._views: list[tuple[View, Callable[[], None]]] = []
-        """Each with the call that ends its subscription."""
+        self._views: list[View] = []
         self._lock = threading.Lock()
         """Guards the list above."""
         self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._wake = threading.Event()
-        self._urgent = threading.Event()
         self._thread: threading.Thread | None = None
         self._closing = False
 
     def listen(self, view: View) -> None:
-        """Pass events on to *view* from now on, and refresh it from when it is opened until it is over."""
-        unsubscribe = view.source.subscribe(partial(self._heard, view))
+        """Refresh *view* from when it is opened until it is over."""
         with self._lock:
-            self._views.append((view, unsubscribe))
+            self._views.append(view)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="flowrra-views", daemon=True)
                 self._thread.start()
+        view.source.when_done(partial(self._hurry, view))
+        self._wake.set()
 
     def post(self, call: Callable[..., None], *args: Any) -> None:
         """Call ``call(*args)`` on the publishing thread, soon; from any thread."""
         self._calls.append((call, args))
         self._wake.set()
-        self._urgent.set()
 
     def flush(self, timeout: float) -> None:
         """Bring all views up to date; returns when they are, or after *timeout* seconds.
@@ -75,12 +72,9 @@ class Publisher:
     def _end(self) -> None:
         self._closing = True
 
-    def _heard(self, view: View, event: RunEvent) -> None:
-        """An app's dispatcher thread says that something is new."""
-        view.source.note(event)
-        view.changed()
-        if not self._wake.is_set():
-            self._wake.set()
+    def _hurry(self, view: View) -> None:
+        view.hurry()
+        self._wake.set()
 
     def _work(self) -> None:
         while not self._closing:
@@ -88,11 +82,8 @@ class Publisher:
             self._wake.clear()
             self._make_calls()
             now = time.monotonic()
-            self._refresh([view for view in self._open_views() if view.due() <= now], now)
+            self._refresh([view for view in self._open_views() if view.due() <= now])
             self._drop_finished()
-            # Collect what is new; a browser's message or a flush ends the wait early.
-            self._urgent.wait(WIDGET_PERIOD)
-            self._urgent.clear()
 
     def _pause(self) -> float | None:
         dues = [view.due() for view in self._open_views()]
@@ -107,24 +98,21 @@ class Publisher:
                 _log.exception("a view could not be updated")
 
     def _refresh_all(self) -> None:
-        self._refresh(self._open_views(), time.monotonic(), check=True)
+        self._refresh(self._open_views())
         self._drop_finished()
 
-    def _refresh(self, views: list[View], now: float, *, check: bool = False) -> None:
+    def _refresh(self, views: list[View]) -> None:
         for view in views:
             try:
-                view.refresh(now, check=check)
+                view.refresh(time.monotonic())
             except Exception:  # noqa: BLE001 - it must not take the others with it, nor fail ten times a second
                 _log.exception("a view could not be drawn and is not updated any more")
                 view.over = True
 
     def _open_views(self) -> list[View]:
         with self._lock:
-            return [view for view, _ in self._views if view.opened and not view.over]
+            return [view for view in self._views if view.opened and not view.over]
 
     def _drop_finished(self) -> None:
         with self._lock:
-            finished = [unsubscribe for view, unsubscribe in self._views if view.over]
-            self._views = [(view, unsubscribe) for view, unsubscribe in self._views if not view.over]
-        for unsubscribe in finished:
-            unsubscribe()
+            self._views = [view for view in self._views if not view.over]

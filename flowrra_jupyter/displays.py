@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
-from flowrra import Batch, Flowrra, TaskHandle
 from flowrra_jupyter import rich
+from flowrra_jupyter.actions import receive
 from flowrra_jupyter.bridge import Publisher
-from flowrra_jupyter.sources import source_of
-from flowrra_jupyter.views import Bundle, Channel, View, receive
+from flowrra_jupyter.previews import preview
+from flowrra_jupyter.sources import Shown, source_of
+from flowrra_jupyter.views import Bundle, Channel, View
 
 FLUSH_SECONDS: Final = 1.0
 """How long the end of a cell may wait for its views; they are usually a few milliseconds."""
-
-Shown = Batch[Any] | TaskHandle[Any] | Flowrra
 
 
 class Displays:
@@ -26,18 +25,23 @@ class Displays:
         self._publisher = Publisher()
 
     def show(self, thing: Shown) -> None:
-        """Display a view of *thing* in the current cell; it lives until all runs in it are done."""
+        """Display a view of *thing* in the current cell: until all its runs are done, or the app has stopped."""
         view = View(source_of(thing), _Screen(self._shell))
         self._publisher.listen(view)
         try:
             view.open(lambda: self._channel(view))
         except BaseException:
             view.over = True
+            view.source.close()
             raise
 
     def text(self, thing: Shown) -> str:
         """Return what a terminal shows of *thing* at this moment."""
-        return rich.text(source_of(thing).frame(datetime.now(UTC)))
+        source = source_of(thing)
+        try:
+            return rich.text(source.frame())
+        finally:
+            source.close()
 
     def flush(self) -> None:
         """Bring all views up to date, because a cell ends."""
@@ -51,7 +55,8 @@ class Displays:
         # Imported when the first view appears: ipywidgets takes longer to import than all of flowrra.
         from flowrra_jupyter.widgets.board import BoardWidget
 
-        return BoardWidget(lambda message: receive(view, message, self._publisher.post))
+        show = partial(preview, self._shell.display_formatter)
+        return BoardWidget(lambda message: receive(view, message, self._publisher.post, show))
 
 
 class _Screen:

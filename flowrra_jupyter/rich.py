@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Final
 
 from flowrra import AppStats, TaskResult
-from flowrra_jupyter.view_models import WORDS, Frame, Head, Row, Word, by_id, head_of, row_of
+from flowrra_jupyter.lanes import WINDOW, LaneChange
+from flowrra_jupyter.view_models import WORDS, Frame, Head, Row, Word, head_of, row_of, tail
 
 HTML_ROWS: Final = 60
 TEXT_ROWS: Final = 12
-STYLE: Final = Path(__file__).parent / "widgets" / "static" / "board.css"
+STYLE: Final = Path(__file__).parent / "widgets" / "static" / "look.css"
 SEGMENTS: Final[tuple[Word, ...]] = ("done", "failed", "cancelled", "retrying", "running")
 CHIPS: Final[tuple[Word, ...]] = ("done", "running", "failed", "retrying", "cancelled", "pending")
-COLUMNS: Final = ("#", "arguments", "status", "attempt", "time")
+COLUMNS: Final = ("#", "arguments", "status", "attempt", "time", "peak memory", "worker")
+MOST_LANES: Final = 16
 _INSTANT: Final = 0.1
+_SHOWN_BYTES: Final = 1_000_000
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 
@@ -31,7 +35,10 @@ def html(frame: Frame, rows: int = HTML_ROWS) -> str:
     """Draw *frame* with its first *rows* rows."""
     head = frame["head"]
     shown = frame["rows"][:rows]
-    body = "".join((_head(head), _bar(head), _meta(head), _table(head, shown), _foot(head, len(shown))))
+    parts = (
+        _head(head), _bar(head), _meta(head), _lanes(head, frame["lanes"]), _table(head, shown), _foot(head, len(shown))
+    )  # fmt: skip
+    body = "".join(parts)
     label = escape(f"{head['title']}, {plural(head['total'], 'run')}", quote=True)
     return f'<div class="flowrra" role="region" aria-label="{label}"><style>{_style()}</style>{body}</div>'
 
@@ -69,6 +76,15 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // _HOUR)} h {int(seconds % _HOUR // _MINUTE)} min"
 
 
+def size(number: float) -> str:
+    """Say a number of bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
 @cache
 def _style() -> str:
     lines = (line.strip() for line in STYLE.read_text(encoding="utf-8").splitlines())
@@ -82,6 +98,11 @@ def _facts(head: Head) -> list[tuple[str, str, str]]:
     facts.append(("elapsed ", duration(head["elapsed"]), ""))
     if head["left"] is not None:
         facts.append(("left ", duration(head["left"]), ""))
+    if head["speed_up"] is not None:
+        workers = f" on {head['workers']}" if head["workers"] else ""
+        facts.append(("speed-up ", f"{head['speed_up']:.1f}×", workers))
+    if head["shared"] >= _SHOWN_BYTES:
+        facts.append(("shared ", size(head["shared"]), " once"))
     return facts
 
 
@@ -116,6 +137,49 @@ def _meta(head: Head) -> str:
     return f'<div class="fl-meta">{facts}</div>'
 
 
+def _lanes(head: Head, lanes: Sequence[LaneChange]) -> str:
+    """The last minute of each worker that did anything; the axis ends where the view does."""
+    if not lanes:
+        return ""
+    span = max(1.0, min(WINDOW, head["elapsed"]))
+    shown = "".join(_lane(head, lane, span) for lane in lanes[:MOST_LANES])
+    more = len(lanes) - MOST_LANES
+    rest = f'<div class="fl-dim">{plural(more, "more worker")}</div>' if more > 0 else ""
+    ticks = "".join(f"<span>{_tick(span, third)}</span>" for third in (3, 2, 1, 0))
+    return f'<div class="fl-lanes">{shown}{rest}<div class="fl-axis"><span></span><div>{ticks}</div></div></div>'
+
+
+def _tick(span: float, third: int) -> str:
+    if not third:
+        return "now"
+    seconds = span * third / 3
+    return f"−{seconds:.0f} s" if span >= 10 else f"−{seconds:.1f} s"
+
+
+def _lane(head: Head, lane: LaneChange, span: float) -> str:
+    begin = head["elapsed"] - span
+    bars = [(start, took, word, runs) for start, took, word, runs, *_ in lane["segments"]]
+    if lane["now"] is not None:
+        bars.append((lane["now"]["started"], head["elapsed"] - lane["now"]["started"], "running", 1))
+    drawn = "".join(
+        f'<i data-word="{word}" style="left:{left:.2f}%;width:{width:.2f}%"></i>'
+        for word, left, width in ((word, *_place(start, took, begin, span)) for start, took, word, _ in bars)
+        if width > 0
+    )
+    label = f"worker {lane['name']}: {plural(sum(runs for *_, runs in bars), 'run')}"
+    now = f"#{escape(lane['now']['label'])}" if lane["now"] is not None else ""
+    return (
+        f'<div class="fl-lane"><span>{escape(lane["name"])}</span><div class="fl-way" role="img" '
+        f'aria-label="{escape(label, quote=True)}">{drawn}</div><span>{now}</span></div>'
+    )
+
+
+def _place(start: float, took: float, begin: float, span: float) -> tuple[float, float]:
+    """(left, width) in percent of what lies inside of the lane; too little to be seen is made visible."""
+    left, right = max(begin, start), min(begin + span, start + took)
+    return 100 * (left - begin) / span, 100 * max(0.0, right - left) / span if right > left else 0.0
+
+
 def _table(head: Head, rows: list[Row]) -> str:
     if not rows:
         return ""
@@ -129,18 +193,20 @@ def _table(head: Head, rows: list[Row]) -> str:
 
 
 def _css(column: str) -> str:
-    css = {"#": "fl-label", "attempt": "fl-right", "time": "fl-time"}.get(column)
+    css = {"#": "fl-label", "attempt": "fl-right", "peak memory": "fl-right", "time": "fl-time"}.get(column)
     return f' class="{css}"' if css else ""
 
 
 def _row(head: Head, row: Row, longest: float) -> str:
-    label, args, status, attempt, time = (escape(cell) for cell in _cells(head, row)[:-1])
+    label, args, status, attempt, time, _ = (escape(cell) for cell in _cells(head, row))
     detail = _detail(row, unfolded=head["total"] == 1)
     opening = '<tr class="fl-has-detail">' if detail else "<tr>"
     return (
         f'{opening}<td class="fl-label">{label}</td>'
         f'<td class="fl-args">{args}</td><td data-word="{row["word"]}"><span class="fl-dot">●</span> {status}</td>'
-        f'<td class="fl-right">{attempt}</td><td class="fl-time">{_track(head, row, longest)}{time}</td></tr>{detail}'
+        f'<td class="fl-right">{attempt}</td><td class="fl-time">{_track(head, row, longest)}{time}</td>'
+        f'<td class="fl-right">{"" if row["memory"] is None else size(row["memory"])}</td>'
+        f'<td class="fl-worker">{escape(row["worker"])}</td></tr>{detail}'
     )
 
 
@@ -155,7 +221,7 @@ def _track(head: Head, row: Row, longest: float) -> str:
 def _detail(row: Row, *, unfolded: bool) -> str:
     if not row["error"]:
         return ""
-    error, traceback = escape(row["error"]), escape(row["traceback"])
+    error, traceback = escape(row["error"]), escape(row.get("traceback", ""))
     if not traceback:
         inner = error
     else:
@@ -175,10 +241,19 @@ def _cells(head: Head, row: Row) -> list[str]:
         row["label"],
         f"{row['task']}({row['args']})" if head["several_tasks"] else row["args"],
         f"{word} · {row['message']}" if row["message"] else word,
-        str(row["attempt"]) if row["attempt"] else "",
+        attempt_of(row),
         "" if seconds is None else duration(seconds),
         row["error"],
     ]
+
+
+def attempt_of(row: Row) -> str:
+    """Say which attempt it is, and of how many where there may be several."""
+    if not row["attempt"]:
+        return ""
+    return (
+        f"{row['attempt']} of {row['attempts']}" if row["attempts"] > 1 and row["attempt"] > 1 else str(row["attempt"])
+    )
 
 
 def _columns(table: list[list[str]]) -> list[str]:
@@ -215,8 +290,14 @@ def listing(records: Sequence[TaskResult]) -> Frame:
     counts = Counter(record.status for record in records)
     ends = [record.finished_at for record in records if record.finished_at is not None]
     elapsed = (max(ends) - epoch).total_seconds() if ends and epoch is not None else 0.0
-    rows = [] if epoch is None else [by_id(row_of(record, None, epoch)) for record in records]
-    return Frame(head=head_of("runs", counts, rows, elapsed=elapsed, rate=None, several_tasks=True), rows=rows)
+    rows = [] if epoch is None else [_listed(key, record, epoch) for key, record in enumerate(records)]
+    head = head_of("runs", counts, (), elapsed=elapsed, rate=None, several_tasks=True)
+    return Frame(head=head, rows=rows, lanes=[])
+
+
+def _listed(key: int, record: TaskResult, epoch: datetime) -> Row:
+    traceback = "" if record.error is None else tail(record.error.traceback)
+    return {**row_of(key, record, None, epoch, by_index=False), "traceback": traceback}
 
 
 def stats(facts: AppStats) -> str:

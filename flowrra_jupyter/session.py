@@ -19,7 +19,7 @@ from flowrra_jupyter.displays import Displays
 from flowrra_jupyter.errors import NameTaken, NoApp
 from flowrra_jupyter.host import KernelHost, TerminalHost
 from flowrra_jupyter.interrupts import Interrupts
-from flowrra_jupyter.sources import latest_runs, source_of
+from flowrra_jupyter.sources import cancel_all, latest_runs
 from flowrra_jupyter.stopping import line_about
 from flowrra_jupyter.view_models import TERMINAL, short_id
 
@@ -116,12 +116,12 @@ class Session:
         if run_id is not None:
             return int(self.find(run_id).cancel(now=now))
         if everything and not now:
-            return source_of(self.current()).cancel()
+            return cancel_all(self.current())
         app = self.current()
         running = latest_runs(app, Status.RUNNING, FINDABLE)
         hurried = {record.task_id for record in running if everything or record.stopping}
         cancelled = sum(app.handle(run).cancel(now=True) for run in hurried)
-        return cancelled + (source_of(app).cancel() if everything else 0)
+        return cancelled + (cancel_all(app) if everything else 0)
 
     def logs(self, run_id: str) -> str:
         """Return what a run has printed."""
@@ -262,7 +262,7 @@ class Session:
     def _cancel_all(self) -> None:
         for app in self._all_apps():
             if app.running:
-                source_of(app).cancel()
+                cancel_all(app)
 
     def close(self) -> None:
         """Leave views as they are and let go of the shell. Apps go on."""

@@ -1,18 +1,19 @@
 """What a view shows, as plain JSON: records in, frames out. No widget, no HTML, no clock.
 
-A *frame* is everything that one view shows at one instant: a head (counts, rate, time left) and at most ``limit``
-rows. The browser and :mod:`flowrra_jupyter.rich` draw the same frames, so the look can be tested without either.
+A *frame* is everything that one view shows at one instant: a head (counts, rate, time left), the lanes of the workers
+and some rows. The browser and :mod:`flowrra_jupyter.rich` draw the same frames, so that what is shown can be tested
+without either.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
-from flowrra import Status, TaskResult
+from flowrra import STATUSES, ErrorInfo, Status, TaskResult
+from flowrra_jupyter.lanes import LaneChange
 
 Word = Literal["pending", "running", "retrying", "done", "failed", "cancelled"]
 
@@ -24,6 +25,8 @@ WORDS: Final[Mapping[Status, Word]] = {
     Status.FAILED: "failed",
     Status.CANCELLED: "cancelled",
 }
+BY_CODE: Final[Sequence[Word]] = [WORDS[status] for status in STATUSES]
+"""What the codes in a table's column of statuses are called."""
 TERMINAL: Final = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELLED})
 TRACEBACK_LIMIT: Final = 6_000
 """Characters of a traceback that a view shows; the end of it is what tells."""
@@ -32,7 +35,8 @@ TRACEBACK_LIMIT: Final = 6_000
 class Row(TypedDict):
     """One run, as a line of a view. Times are seconds since the view's epoch (its first submission)."""
 
-    key: str
+    key: int
+    """Its row in the view's table."""
     label: str
     """The number in its batch, or the end of its id."""
     task: str
@@ -40,6 +44,10 @@ class Row(TypedDict):
     word: Word
     stopping: bool
     attempt: int
+    attempts: int
+    """How many attempts its retries allow."""
+    due: float | None
+    """When the next attempt begins, while it is retrying."""
     started: float | None
     """Begin of the attempt while it is running: the reader reckons the duration from it. Otherwise None."""
     seconds: float | None
@@ -48,7 +56,11 @@ class Row(TypedDict):
     """Reported progress between 0 and 1, if the task reported a total."""
     message: str
     error: str
-    traceback: str
+    memory: int | None
+    """Peak of private memory in bytes, where it was measured."""
+    worker: str
+    traceback: NotRequired[str]
+    """Only where there is no way to ask for it."""
 
 
 class Head(TypedDict):
@@ -68,6 +80,15 @@ class Head(TypedDict):
     live: bool
     several_tasks: bool
     """The rows belong to different tasks, so each has to say which."""
+    lasting: bool
+    """It is an app's: more runs may come."""
+    workers: int | None
+    """Processes of the app; None where the view knows no app that runs."""
+    paused: bool
+    speed_up: float | None
+    """Seconds that runs took in workers, for each second that passed."""
+    shared: int
+    """Bytes of arguments and results in shared memory."""
 
 
 class Frame(TypedDict):
@@ -75,6 +96,19 @@ class Frame(TypedDict):
 
     head: Head
     rows: list[Row]
+    lanes: list[LaneChange]
+
+
+class Place(TypedDict):
+    """Which part of the table a browser is shown."""
+
+    first: int
+    matching: int
+    """How many rows pass the filter."""
+    searched: float
+    """How much of the table the filter has seen, from 0 to 1."""
+    held: bool
+    """No row changes its place, because details are open."""
 
 
 class Delta(TypedDict):
@@ -82,14 +116,7 @@ class Delta(TypedDict):
 
     head: Head
     rows: list[Row]
-    order: NotRequired[list[str]]
-
-
-def by_id(row: Row) -> Row:
-    """Label *row* with its run's id, where numbers of different batches would say nothing."""
-    labelled = row.copy()
-    labelled["label"] = short_id(row["key"])
-    return labelled
+    order: NotRequired[list[int]]
 
 
 def short_id(run_id: str) -> str:
@@ -97,25 +124,41 @@ def short_id(run_id: str) -> str:
     return run_id.rpartition("-")[2]
 
 
-def row_of(record: TaskResult, progress: Any, epoch: datetime) -> Row:
-    """Say what one line shows of *record*; *progress* is its handle's, or None."""
+def short_worker(worker: str | None) -> str:
+    """Return what tells a worker from the others: ``w4``."""
+    return f"w{worker.rpartition('-')[2]}" if worker else ""
+
+
+def row_of(key: int, record: TaskResult, progress: Any, epoch: datetime, *, by_index: bool = True) -> Row:
+    """Say what one line shows of *record*; *progress* is its handle's, or None.
+
+    With *by_index* a run is called by its number in its batch, which says nothing where there are several batches.
+    """
     running = record.status is Status.RUNNING
     error = record.error if record.status in (Status.FAILED, Status.RETRYING) else None
     return Row(
-        key=record.task_id,
-        label=short_id(record.task_id) if record.index is None else str(record.index),
+        key=key,
+        label=str(record.index) if by_index and record.index is not None else short_id(record.task_id),
         task=record.task_name,
         args=record.args_preview,
         word=WORDS[record.status],
         stopping=record.stopping and record.status not in TERMINAL,
         attempt=record.attempts,
+        attempts=record.max_attempts,
+        due=_since(epoch, record.retry_at),
         started=_since(epoch, record.started_at) if running else None,
-        seconds=None if running else record.duration,
+        seconds=None if running or record.duration is None else round(record.duration, 4),
         fraction=_fraction(progress) if running else None,
-        message=progress.message if running and progress is not None else "",
-        error="" if error is None else first_line(str(error._replace(type=error.type.rpartition(".")[2]))),
-        traceback="" if error is None else tail(error.traceback),
+        message=first_line(progress.message) if running and progress is not None else "",
+        error="" if error is None else said(error),
+        memory=record.memory_peak,
+        worker=short_worker(record.worker),
     )
+
+
+def said(error: ErrorInfo) -> str:
+    """Return *error* in one line, its type without its module."""
+    return first_line(str(error._replace(type=error.type.rpartition(".")[2])))
 
 
 def _since(epoch: datetime, instant: datetime | None) -> float | None:
@@ -143,31 +186,43 @@ def tail(text: str, limit: int = TRACEBACK_LIMIT) -> str:
 def head_of(
     title: str,
     counts: Mapping[Status, int],
-    rows: Iterable[Row],
+    fractions: Iterable[float],
     *,
     elapsed: float,
     rate: float | None,
     several_tasks: bool,
+    lasting: bool = False,
+    workers: int | None = None,
+    paused: bool = False,
+    busy: float = 0.0,
+    shared: int = 0,
 ) -> Head:
     """Sum up *counts* of runs that have gone on for *elapsed* seconds at *rate* ends per second lately.
 
-    Of *rows* only the reported progress counts: ten runs that are half done are as good as five that are done.
+    *fractions* is the reported progress of running ones: ten runs that are half done are as good as five that are done.
+    *busy* is how many seconds workers have spent.
     """
     total = sum(counts.values())
     ended = sum(counts.get(status, 0) for status in TERMINAL)
     live = ended < total
     if not live:
-        rate = ended / elapsed if elapsed > 0 and ended else None
+        worked = ended - counts.get(Status.CANCELLED, 0)
+        rate = worked / elapsed if elapsed > 0 and worked else None
     return Head(
         title=title,
         total=total,
         counts={word: counts[status] for status, word in WORDS.items() if counts.get(status)},
-        share=round((ended + sum(row["fraction"] or 0.0 for row in rows)) / total, 4) if total else 1.0,
+        share=round((ended + sum(fractions)) / total, 4) if total else 1.0,
         elapsed=round(elapsed, 3),
         rate=None if rate is None else round(rate, 3),
         left=round((total - ended) / rate, 3) if live and rate else None,
         live=live,
         several_tasks=several_tasks,
+        lasting=lasting,
+        workers=workers,
+        paused=paused,
+        speed_up=round(busy / elapsed, 2) if busy and elapsed > 0 and total > 1 else None,
+        shared=shared,
     )
 
 
@@ -194,79 +249,15 @@ class Pace:
         return (after - before) / (now - began) if now > began and after > before else None
 
 
-class Standings:
-    """Which run of a batch has which status, by index; it picks the few that are worth a line.
-
-    Fed by status changes, so that a frame of a hundred thousand runs costs as much as one of two hundred.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self._status: dict[int, Status] = {}
-        self._groups: dict[Status, dict[int, None]] = {status: {} for status in WORDS}
-
-    def note(self, index: int, status: Status) -> None:
-        """Run *index* is *status* now. A late message never takes a run back out of a terminal status."""
-        before = self._status.get(index, Status.PENDING)
-        if before is status or before in TERMINAL:
-            return
-        self._groups[before].pop(index, None)
-        self._status[index] = status
-        if status is not Status.PENDING:
-            self._groups[status][index] = None
-
-    def counts(self) -> dict[Status, int]:
-        """How many runs have each status; those never heard of are pending."""
-        counts = {status: len(group) for status, group in self._groups.items()}
-        counts[Status.PENDING] = self.total - sum(counts.values())
-        return counts
-
-    @property
-    def ended(self) -> int:
-        """How many runs are over."""
-        return sum(len(self._groups[status]) for status in TERMINAL)
-
-    def pick(self, limit: int) -> list[int]:
-        """Choose up to *limit* runs: what runs, waits for a retry or failed, then the latest ends, then what is next.
-
-        Failures keep room even when more runs are running than there are lines. Once all is over, the order is that
-        of the input.
-        """
-        groups = self._groups
-        failed = _latest(groups[Status.FAILED], limit)
-        busy_room = limit - min(len(failed), limit // 2)
-        busy = [*sorted(groups[Status.RUNNING]), *sorted(groups[Status.RETRYING])][:busy_room]
-        chosen = [*busy, *sorted(failed[: limit - len(busy)])]
-        over = self.ended == self.total
-        for group in (groups[Status.SUCCESS], groups[Status.CANCELLED]):
-            room = max(0, limit - len(chosen))
-            chosen += sorted(group)[:room] if over else _latest(group, room)
-        return chosen + self._next_pending(limit - len(chosen))
-
-    def _next_pending(self, count: int) -> list[int]:
-        chosen: list[int] = []
-        for index in range(self.total):
-            if len(chosen) >= count:
-                break
-            if self._status.get(index, Status.PENDING) is Status.PENDING:
-                chosen.append(index)
-        return chosen
-
-
-def _latest(group: dict[int, None], count: int) -> list[int]:
-    return list(islice(reversed(group), count))
-
-
-def delta(before: Frame, after: Frame) -> Delta:
-    """Return what turns *before* into *after*."""
-    known = {row["key"]: row for row in before["rows"]}
-    change = Delta(head=after["head"], rows=[row for row in after["rows"] if known.get(row["key"]) != row])
-    order = keys(after["rows"])
-    if order != keys(before["rows"]):
-        change["order"] = order
+def delta(before: Mapping[int, Row], order: Sequence[int], head: Head, rows: Sequence[Row]) -> Delta:
+    """Return what turns rows *before*, which are in *order*, into *rows*."""
+    change = Delta(head=head, rows=[row for row in rows if before.get(row["key"]) != row])
+    now = keys(rows)
+    if now != list(order):
+        change["order"] = now
     return change
 
 
-def keys(rows: Iterable[Row]) -> list[str]:
+def keys(rows: Iterable[Row]) -> list[int]:
     """Return the rows' keys in their order."""
     return [row["key"] for row in rows]

@@ -9,18 +9,27 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from flowrra_jupyter import rich
-from flowrra_jupyter.sources import Source
-from flowrra_jupyter.view_models import Delta, Frame, delta, keys
+from flowrra_jupyter.details import details_of
+from flowrra_jupyter.sources import Source, Stretch
+from flowrra_jupyter.view_models import Frame
+from flowrra_jupyter.viewers import LEASE, Message, Viewer
 
 WIDGET_PERIOD: Final = 0.1
 HTML_PERIOD: Final = 0.5
 HEARTBEAT: Final = 2.0
-"""Seconds after which a view looks again without having been told of a change: time passes, and events can be lost."""
+"""Seconds after which a view that nobody looks at sees whether its runs are done."""
+DETAILS_PERIOD: Final = 0.5
+HEAD_PERIOD: Final = 0.5
+"""How often the totals are looked at while nothing happens to any run: the app may have been paused."""
+PAY_OFF: Final = 10
+"""How many times the duration of an update has to pass before the next one."""
+PATIENCE: Final = 600.0
+"""How long a view whose runs are done stays for someone who looks around in it, or for an app that idles."""
 
 Bundle = dict[str, Any]
 
@@ -41,21 +50,20 @@ class Channel(Protocol):
 
 
 class View:
-    """Used by one thread at a time: the displaying one until :meth:`open` is over, the publisher from then on.
-
-    Only :meth:`changed` may be called from anywhere.
-    """
+    """Used by one thread at a time: the displaying one until :meth:`open` is over, the publisher from then on."""
 
     def __init__(self, source: Source, screen: Screen) -> None:
         self.source = source
         self._screen = screen
         self._channel: Channel | None = None
+        self._viewers: dict[str, Viewer] = {}
         self._live_widget = False
         self._reloaded = False
-        self._seq = 0
-        self._told = 0.0
-        self._checked = 0.0
-        self._changed = False
+        self._next = 0.0
+        self._details_at = self._head_at = 0.0
+        self._details: dict[str, object] = {}
+        self._idle_since: float | None = None
+        self._shown_head: Mapping[str, Any] = {}
         self._ready = threading.Event()
         self.over = False
 
@@ -66,36 +74,62 @@ class View:
 
     def open(self, make_channel: Callable[[], Channel]) -> None:
         """Show the first frame. Unless all is done, offer a widget to the front end, to be shown once it says hello."""
-        self._frame = self.source.frame(datetime.now(UTC))
-        self._screen.show(_static(self._frame), {})
-        self.over = not self._frame["head"]["live"]
+        self._show_html(self.source.frame())
+        self.over = self.source.done() and not self.source.lasting
         if not self.over:
             self._channel = make_channel()
         self._ready.set()
 
-    def changed(self) -> None:
-        """Something about the runs is new."""
-        self._changed = True
+    def hurry(self) -> None:
+        """Look again at once; from any thread."""
+        self._next = 0.0
 
     def due(self) -> float:
         """When this view next wants to look at its runs; monotonic seconds."""
-        if not self._changed:
-            return self._told + HEARTBEAT
-        return self._told + max(self.source.period, WIDGET_PERIOD if self._live_widget else HTML_PERIOD)
+        return self._next
 
-    def refresh(self, now: float, *, check: bool = False) -> None:
-        """Show what is new, at monotonic *now*; the last frame if all is done. *check*: look, whatever was told."""
-        if check or now - self._checked >= HEARTBEAT:
-            check, self._checked = True, now
-        before, self._frame = self._frame, self.source.frame(datetime.now(UTC), check=check)
-        self._changed, self._told = False, now
-        if not self._frame["head"]["live"]:
+    def refresh(self, now: float) -> None:
+        """Show what is new, at monotonic *now*; the last frame if all is done."""
+        self._drop_silent(now)
+        looked_at = [viewer for viewer in self._viewers.values() if viewer.visible]
+        done = self._is_done(now)
+        if self._live_widget and not looked_at and not done:
+            # Nobody looks. What costs something waits until somebody does, or until the end.
+            self._next = now + HEARTBEAT
+            return
+        changed = self.source.update()
+        if done:
             self.end()
         elif self._live_widget:
-            if _tells_more(before, self._frame):
-                self._send("delta", delta(before, self._frame))
-        elif _tells_more(before, self._frame) or "running" in self._frame["head"]["counts"]:
-            self._screen.show(_static(self._frame), {})
+            self._tell(looked_at, changed, now)
+        elif changed or "running" in self._shown_head["counts"]:
+            self._show_html(self.source.frame())
+        # A person waits for what is searched for; everything else may take a tenth of the time.
+        pay_off = 0 if any(viewer.searching for viewer in looked_at) else PAY_OFF
+        spent = time.monotonic() - now
+        self._next = now + max(WIDGET_PERIOD if self._live_widget else HTML_PERIOD, pay_off * spent)
+
+    def _is_done(self, now: float) -> bool:
+        if not self.source.done():
+            self._idle_since = None
+            return False
+        if not (self.source.lasting or any(viewer.engaged for viewer in self._viewers.values())):
+            return True
+        if self._idle_since is None:
+            self._idle_since = now
+        return now - self._idle_since > PATIENCE
+
+    def _drop_silent(self, now: float) -> None:
+        for name in [name for name, viewer in self._viewers.items() if now - viewer.heard > LEASE]:
+            del self._viewers[name]
+
+    # The plain display.
+
+    def _show_html(self, frame: Frame) -> None:
+        self._shown_head = frame["head"]
+        self._screen.show(_static(frame), {})
+
+    # The widget.
 
     def hello(self) -> None:
         """A front end's widget code works: show the widget from now on."""
@@ -108,19 +142,71 @@ class View:
             self._live_widget = True
             data, metadata = self._channel.bundle()
             # HTML and text ride along for whoever reads the notebook file meanwhile.
-            self._screen.show({**data, **_static(self._frame)}, metadata)
+            self._screen.show({**data, **_static(self.source.frame())}, metadata)
 
-    def snapshot(self) -> None:
-        """A front end asks for everything: it is new, or noticed that it missed something."""
-        if not self.over:
-            self._frame = self.source.frame(datetime.now(UTC))
-        self._send_all()
+    def look(self, message: Message) -> None:
+        """A browser shows the view, or another part of it."""
+        name, now = str(message.get("viewer")), time.monotonic()
+        viewer = self._viewers.get(name)
+        if viewer is None:
+            viewer = self._viewers[name] = Viewer(name, self.source)
+        was_open = viewer.open
+        viewer.look(message, now)
+        if viewer.open != was_open:
+            self._details.pop(name, None)
+            self._details_at = 0.0
+        self._tell([viewer], self.source.update(), now)
+        self._next = now + WIDGET_PERIOD
 
-    def answer(self, count: int) -> None:
-        """Tell the browser that its Cancel arrived and concerned *count* runs."""
+    def hide(self, message: Message) -> None:
+        """Nobody looks at that browser's view any more, for the time being or (*gone*) for good."""
+        viewer = self._viewers.get(str(message.get("viewer")))
+        if viewer is not None:
+            viewer.visible = False
+            if message.get("gone"):
+                del self._viewers[viewer.name]
+
+    def answer(self, message: Message, words: str) -> None:
+        """Tell the browser what became of what it asked for."""
+        self._send({"type": "answer", "viewer": message.get("viewer"), "to": message.get("type"), "words": words}, [])
+        for viewer in self._viewers.values():
+            viewer.ask()
+        self.hurry()
+
+    def bring(self, message: Message, bundle: Mapping[str, Any], images: list[bytes]) -> None:
+        """Bring the browser the preview of a result that it asked for."""
+        body = {"type": "result", "viewer": message.get("viewer"), "key": message.get("key"), "bundle": bundle}
+        self._send(body, images)
+
+    def _tell(self, viewers: Collection[Viewer], changed: Sequence[Stretch], now: float) -> None:
+        for viewer in self._viewers.values():
+            viewer.arrange(changed, time.monotonic)
+        if not changed and now < self._head_at and not any(viewer.waits for viewer in viewers):
+            return
+        self._head_at = now + HEAD_PERIOD
+        head = self.source.head()
+        for viewer in viewers:
+            body = viewer.news(head)
+            if body is not None:
+                self._send({"type": "frame", "viewer": viewer.name}, [body])
+        if now - self._details_at > DETAILS_PERIOD:
+            self._details_at = now
+            for viewer in viewers:
+                self._tell_details(viewer)
+
+    def _tell_details(self, viewer: Viewer) -> None:
+        if viewer.open is None:
+            return
+        told = details_of(self.source, viewer.open)
+        if self._details.get(viewer.name, "nothing") != told:
+            self._details[viewer.name] = told
+            self._send({"type": "details", "viewer": viewer.name}, [json.dumps(told).encode()])
+
+    def _send(self, content: Mapping[str, Any], buffers: list[bytes]) -> None:
         if self._channel is not None:
-            self._channel.send({"type": "cancelled", "count": count}, [])
-        self._changed = True
+            self._channel.send(content, buffers)
+
+    # The end.
 
     def end(self) -> None:
         """Leave the present frame as plain HTML and text for good, and close the widget. May be repeated.
@@ -130,39 +216,16 @@ class View:
         if self.over:
             return
         self.over = True
-        self._screen.show(_static(self._frame), {})
+        self._show_html(self.source.frame())
         if self._reloaded:
-            self._send_all()
+            for viewer in self._viewers.values():
+                viewer.ask()
+            self._tell(self._viewers.values(), self.source.update(), time.monotonic())
         elif self._channel is not None:
             self._channel.close()
             self._channel = None
-
-    def _send_all(self) -> None:
-        rows = self._frame["rows"]
-        self._send("snapshot", Delta(head=self._frame["head"], rows=rows, order=keys(rows)))
-
-    def _send(self, kind: str, change: Delta) -> None:
-        if self._channel is not None:
-            self._seq += 1
-            body = json.dumps({"seq": self._seq, **change}, separators=(",", ":"))
-            self._channel.send({"type": kind}, [body.encode()])
-
-
-def receive(view: View, message: Mapping[str, Any], post: Callable[..., None]) -> None:
-    """Take a *message* of the browser, on any thread: cancel right here, hand everything else to the publisher."""
-    kind = message.get("type")
-    if kind == "cancel":
-        post(view.answer, view.source.cancel())
-    elif kind == "hello":
-        post(view.hello)
-    elif kind == "snapshot":
-        post(view.snapshot)
+        self.source.close()
 
 
 def _static(frame: Frame) -> Bundle:
     return {"text/html": rich.html(frame), "text/plain": rich.text(frame)}
-
-
-def _tells_more(before: Frame, after: Frame) -> bool:
-    """Whether more than time has passed; the browser moves the clocks by itself."""
-    return before["head"]["counts"] != after["head"]["counts"] or before["rows"] != after["rows"]

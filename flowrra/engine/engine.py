@@ -112,6 +112,10 @@ class Engine:
         single = {**self._arriving, **self._runs.active}
         return [*single.values(), *self._runs.maps.unfinished()]
 
+    def active(self) -> list[Run | Columns]:
+        """What has been queued and is not over, without an object for each run of a map."""
+        return [*list(self._runs.active.values()), *self._runs.maps]
+
     def forget_waiters(self) -> None:
         """After a fork: those who wait for runs are in the other process."""
         for columns in self._runs.maps:
@@ -167,6 +171,8 @@ class Engine:
         if self._arriving:
             self._arriving.pop(submission.id, None)
         self.counts[_PENDING] += 1
+        if self._runs.dispatcher.followers:
+            self._runs.dispatcher.entered(run)
         if submission.deadline is not None:
             run.deadline_timer = self._runs.stop_at(submission.deadline, run, StopReason.DEADLINE)
         if self._runs.dispatcher.watched:
@@ -183,6 +189,8 @@ class Engine:
         self._runs.idle.clear()
         submission = columns.submission
         self.counts[Status.PENDING] += len(columns)
+        if self._runs.dispatcher.followers:
+            self._runs.dispatcher.entered(columns)
         if submission.deadline is not None:
             columns.deadline_timer = self.clock.call_at(submission.deadline, lambda: self._map_is_late(columns))
         if self._runs.dispatcher.watched:

@@ -7,11 +7,12 @@ begin and return. From then on that run is what counts, and the columns only kno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from flowrra.core.records import Submission, number_in
 from flowrra.core.statuses import Status
-from flowrra.engine.returned import ReturnedValues
+from flowrra.engine.returned import Instants, ReturnedValues
 from flowrra.engine.run import FromMap, Run, lock_of_runs
 from flowrra.interfaces import Attempt, Stored
 
@@ -114,6 +115,14 @@ class MapRuns:
                 self._own[position] = 1
             return run
 
+    def look(self, position: int) -> Run:
+        """The run at *position* as it is now; unlike :meth:`run` it leaves no object behind."""
+        with lock_of_runs():
+            return self._runs.get(position) or self._make(position)
+
+    def args_preview(self, position: int) -> str:
+        return str(self._arguments(position))
+
     def existing(self, position: int) -> Run | None:
         """The run at *position*, if there is an object for it."""
         return self._runs.get(position)
@@ -192,6 +201,19 @@ class MapRuns:
         for run in own:
             counts[run.status] += 1
         return counts
+
+    def settled_in(self, positions: range) -> bytearray:
+        """A byte for each of *positions*: whether that run is over and saved."""
+        return self._settled[_as_slice(positions)]
+
+    def own_since(self, known: int) -> list[tuple[int, Run]]:
+        """Those kept as objects, by position, in the order in which they were made, without the first *known*."""
+        with lock_of_runs():
+            return list(islice(self._runs.items(), known, None))
+
+    def instants_in(self, positions: range) -> Instants:
+        """When, and in which workers, the runs at *positions* have executed, which the columns say are over."""
+        return self._returned.instants(_as_slice(positions))
 
     def stored(self, position: int) -> Stored:
         """The run at *position*, which is over, as a backend keeps it."""

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowrra.core.lifecycle import Ended, Started, advance
 from flowrra.core.records import Outcome, RunRecord, Submission
 from flowrra.core.statuses import OutcomeKind
 
 _MOST_WORKERS = 65_535
+
+
+class Instants(NamedTuple):
+    """Of runs that have returned; by the monotonic clock."""
+
+    starts: array[float]
+    ends: array[float]
+    workers: array[int]
+    """Indices into *names*."""
+    names: list[str | None]
 
 
 class ReturnedValues:
@@ -33,6 +43,9 @@ class ReturnedValues:
         self.values[here] = values
         self._starts[here], self._ends[here] = starts, ends
         self._workers[here] = array("H", (self._index_of(worker),)) * len(values)
+
+    def instants(self, chosen: slice) -> Instants:
+        return Instants(self._starts[chosen], self._ends[chosen], self._workers[chosen], self._worker_names)
 
     def outcome(self, position: int) -> Outcome:
         return Outcome(OutcomeKind.RETURNED, self.values[position])

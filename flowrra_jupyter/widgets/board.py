@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import anywidget
 
+from flowrra_jupyter.widgets.modules import compose
+
 STATIC = Path(__file__).parent / "static"
 
 
@@ -18,8 +20,8 @@ class BoardWidget(anywidget.AnyWidget):
     arrive on whichever thread the kernel serves: the main one, or a subshell's while a cell blocks the main one.
     """
 
-    _esm: ClassVar[str] = (STATIC / "board.js").read_text(encoding="utf-8")
-    _css: ClassVar[str] = (STATIC / "board.css").read_text(encoding="utf-8")
+    _esm: ClassVar[str] = compose(STATIC, "board")
+    _css: ClassVar[str] = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("look.css", "board.css"))
 
     def __init__(self, receive: Callable[[Mapping[str, Any]], None]) -> None:
         super().__init__()

@@ -33,13 +33,13 @@ def done(text: str) -> int:
 
 
 def is_widget(page: LabPage, cell: int) -> bool:
-    return bool(page.js("index => OUTPUT(index).querySelector('button.fl-cancel') !== null", cell))
+    return bool(page.js("index => OUTPUT(index).querySelector('.fl-board') !== null", cell))
 
 
 def wait_until_static(page: LabPage, cell: int, timeout: float = 20) -> str:
     """Return what is shown once the view has become plain HTML for good."""
     page.wait_for_js(
-        "index => OUTPUT(index).querySelector('.flowrra') && !OUTPUT(index).querySelector('button.fl-cancel')",
+        "index => OUTPUT(index).querySelector('.flowrra') && !OUTPUT(index).querySelector('.fl-board')",
         timeout,
         cell,
     )
@@ -47,7 +47,7 @@ def wait_until_static(page: LabPage, cell: int, timeout: float = 20) -> str:
 
 
 def test_the_view_moves_and_the_runs_finish_while_a_cell_sleeps(page: LabPage) -> None:
-    page.open(START, "runs = simulate.map(range(60)); runs", "time.sleep(6)")
+    page.open(START, "runs = simulate.map(range(100)); runs", "time.sleep(9)")
     page.run_cell(0)
     page.run_cell(1)
     page.start_cell(2)
@@ -55,7 +55,8 @@ def test_the_view_moves_and_the_runs_finish_while_a_cell_sleeps(page: LabPage) -
     page.wait_for_output(1, lambda text: "elapsed" in text)
     assert is_widget(page, 1)
     seen = set()
-    text = page.output_text(1)
+    # The widget is in the document a moment before its first frame.
+    text = page.wait_for_output(1, lambda text: "pending" in text)
     while "pending" in text or "running" in text:
         seen.add(done(text))
         time.sleep(0.1)
@@ -63,7 +64,7 @@ def test_the_view_moves_and_the_runs_finish_while_a_cell_sleeps(page: LabPage) -
     text = wait_until_static(page, 1)
     assert page.busy(2), "the runs were to finish while the cell sleeps"
     assert len(seen) >= 10, seen
-    assert done(text) == 59
+    assert done(text) == 99
     assert "1 failed" in text
     assert "ValueError: seed must not be 7" in text
 
@@ -75,7 +76,7 @@ def test_cancel_pressed_while_a_cell_sleeps_arrives_at_once(page: LabPage) -> No
     page.start_cell(2)
     page.wait_for_js("() => BUSY(2)")
     page.wait_for_output(1, lambda text: done(text) >= 2)
-    page.click(1, "button")
+    page.click(1, ".fl-head .fl-cancel")
     page.wait_for_output(1, lambda text: "cancelled" in text and "pending" not in text, timeout=4)
     assert page.busy(2), "it was to arrive while the cell sleeps"
     page.wait_for_js("() => !BUSY(2)")
@@ -92,18 +93,25 @@ def test_the_button_answers_to_the_keyboard(page: LabPage) -> None:
     page.wait_for_output(1, lambda text: "20 cancelled" in text, timeout=5)
 
 
-def test_an_opened_traceback_stays_open_while_the_view_moves(page: LabPage) -> None:
+def test_opened_details_stay_open_and_rows_in_their_places_while_the_view_moves(page: LabPage) -> None:
     page.open(START, "runs = simulate.map(range(5, 50), seconds=0.3); runs")
     page.run_cell(0)
     page.run_cell(1)
-    page.wait_for_output(1, lambda text: "seed must not be 7" in text)
-    page.click(1, "summary")
-    before = done(page.output_text(1))
+    page.wait_for_output(1, lambda text: "1 failed" in text)
+    page.click(1, "button:text-is('Failed 1')")
+    page.click(1, ".fl-canvas .fl-tr")
+    text = page.wait_for_output(1, lambda text: "in simulate" in text)
+    assert "ValueError: seed must not be 7" in text
+    assert "cell 1, line 9, in simulate" in text
+    before = done(text)
     page.wait_for_output(1, lambda text: done(text) > before + 3)
-    assert page.js("() => OUTPUT(1).querySelector('details').open")
-    assert "Traceback" in page.output_text(1)
-    page.click(1, "button")
-    page.wait_for_output(1, lambda text: "cancelled" in text)
+    assert "in simulate" in page.output_text(1)
+    page.click(1, ".fl-head .fl-cancel")
+    page.wait_for_output(1, lambda text: "cancelled" in text and "pending" not in text)
+    assert is_widget(page, 1), "it was to stay while somebody reads"
+    page.click(1, "button[aria-label='Close details']")
+    page.click(1, "button:text-is('All')")
+    wait_until_static(page, 1)
 
 
 def test_a_reloaded_page_finds_the_view_again(page: LabPage) -> None:
@@ -115,7 +123,7 @@ def test_a_reloaded_page_finds_the_view_again(page: LabPage) -> None:
     page.reload()
     before = done(page.wait_for_output(1, lambda text: done(text) >= 2))
     page.wait_for_output(1, lambda text: done(text) > before)
-    page.click(1, "button")
+    page.click(1, ".fl-head .fl-cancel")
     text = page.wait_for_output(1, lambda text: "cancelled" in text and "pending" not in text, timeout=5)
     assert "Cancel all" not in text
 
@@ -155,6 +163,8 @@ def test_a_view_whose_kernel_has_ended_says_so_and_stands_still(page: LabPage) -
     page.restart_kernel()
     before = page.wait_for_output(1, lambda text: "The kernel has ended" in text)
     assert "Cancel all" not in before
+    page.wait_for_js("() => !OUTPUT(1).querySelector('.fl-board button.fl-cancel')")
+    before = page.output_text(1)
     time.sleep(1.2)
     assert page.output_text(1) == before
 

@@ -57,6 +57,14 @@ def sent(kernel: Kernel, comm: str) -> list[tuple[str, Any]]:
     return messages
 
 
+def frames(kernel: Kernel, comm: str) -> list[Any]:
+    return [body for kind, body in sent(kernel, comm) if kind == "frame"]
+
+
+def look(kernel: Kernel, comm: str, subshell: str | None = None, **wish: object) -> None:
+    say(kernel, comm, subshell, **{"type": "look", "viewer": "a", "first": 0, "count": 30, "have": -1, **wish})
+
+
 def say(kernel: Kernel, comm: str, subshell: str | None = None, **message: object) -> None:
     kernel.send_comm(comm, {"method": "custom", "content": message}, subshell=subshell)
 
@@ -90,13 +98,11 @@ def test_after_hello_the_widget_takes_over_and_at_the_end_plain_html(notebook: K
     wait_for(lambda: WIDGET in display.data)
     assert display.data[WIDGET]["model_id"] == comm
     assert {"text/html", "text/plain"} < set(display.data)
-    say(notebook, comm, type="snapshot")
-    wait_for(lambda: len([kind for kind, _ in sent(notebook, comm) if kind == "delta"]) > 5)
+    look(notebook, comm)
+    wait_for(lambda: len(frames(notebook, comm)) > 5)
     wait_for(lambda: set(display.data) == {"text/html", "text/plain"} and "39 done" in display.text)
-    kinds = [kind for kind, _ in sent(notebook, comm)]
-    assert kinds[0] in ("snapshot", "delta")
-    numbers = [body["seq"] for _, body in sent(notebook, comm)]
-    assert numbers == list(range(1, len(numbers) + 1))
+    told = [(frame["seq"], frame["whole"]) for frame in frames(notebook, comm)]
+    assert told == [(1, True), *((number, False) for number in range(2, len(told) + 1))]
     wait_for(
         lambda: any(m["msg_type"] == "comm_close" and m["content"]["comm_id"] == comm for m in notebook.comm_messages)
     )
@@ -107,11 +113,62 @@ def test_changes_reach_the_browser_ten_times_a_second_at_most(notebook: Kernel) 
     notebook.run("runs = work.map([0] * 30, seconds=0.1); runs")
     comm = opened_comm(notebook)
     say(notebook, comm, type="hello")
-    say(notebook, comm, type="snapshot")
+    look(notebook, comm)
     wait_for(lambda: sent(notebook, comm))
     before = len(sent(notebook, comm))
     time.sleep(1.0)
-    assert len(sent(notebook, comm)) - before <= 12
+    assert 3 < len(sent(notebook, comm)) - before <= 12
+
+
+def test_when_nobody_looks_nothing_is_sent(notebook: Kernel) -> None:
+    display = the_display(notebook.run("runs = work.map([0] * 40, seconds=0.1); runs"))
+    comm = opened_comm(notebook)
+    say(notebook, comm, type="hello")
+    look(notebook, comm)
+    wait_for(lambda: len(frames(notebook, comm)) > 3)
+    say(notebook, comm, type="hide", viewer="a")
+    notebook.run("pass")
+    before = len(notebook.comm_messages)
+    time.sleep(0.7)
+    assert len(notebook.comm_messages) == before
+    wait_for(lambda: "40 done" in display.text)
+
+
+def test_a_window_is_answered_while_a_cell_blocks(notebook: Kernel) -> None:
+    notebook.run("@app.task\nasync def quick(x): return x")
+    notebook.run("many = quick.map(range(20_000)); blocked = work.map([0] * 2, seconds=60)")
+    notebook.run("app", timeout=60)
+    comm = opened_comm(notebook)
+    subshell = notebook.request("create_subshell_request", {}, channel="control")["subshell_id"]
+    say(notebook, comm, subshell, type="hello")
+    cell = notebook.start_cell("print('in', flush=True); time.sleep(8)")
+    cell.wait_for(lambda output: "in" in output.stdout)
+    look(notebook, comm, subshell, first=10_000, count=30, sort="#")
+    wait_for(lambda: any(frame["place"]["first"] == 10_000 for frame in frames(notebook, comm)), timeout=4)
+    look(notebook, comm, subshell, text="x=19999")
+    wait_for(lambda: frames(notebook, comm)[-1]["place"]["matching"] == 1, timeout=6)
+    assert [row["args"] for row in frames(notebook, comm)[-1]["rows"]] == ["x=19999"]
+    assert not cell.finished.is_set()
+    notebook.run("blocked.cancel(); many.cancel()", timeout=60)
+    cell.wait()
+
+
+def test_a_result_is_shown_richly_on_request(notebook: Kernel) -> None:
+    notebook.run("@app.task\ndef table():\n    import pandas\n    return pandas.DataFrame({'height': [1, 2]})")
+    notebook.run("done = table.submit(); done.wait(20); hold = work.submit(1, seconds=60)")
+    notebook.run("app")
+    comm = opened_comm(notebook)
+    say(notebook, comm, type="hello")
+    look(notebook, comm)
+    wait_for(lambda: frames(notebook, comm))
+    key = next(row["key"] for row in frames(notebook, comm)[0]["rows"] if row["task"] == "table")
+    say(notebook, comm, type="result", viewer="a", key=key)
+    wait_for(lambda: any(kind == "result" for kind, _ in sent(notebook, comm)))
+    content = [m["content"]["data"]["content"] for m in notebook.comm_messages if "content" in m["content"]["data"]]
+    (bundle,) = [each["bundle"] for each in content if each["type"] == "result"]
+    assert "<th>height</th>" in bundle["text/html"]
+    assert "height" in bundle["text/plain"]
+    notebook.run("hold.cancel()")
 
 
 def test_cancel_in_the_view_arrives_on_a_subshell_while_a_cell_blocks(notebook: Kernel) -> None:
@@ -122,8 +179,8 @@ def test_cancel_in_the_view_arrives_on_a_subshell_while_a_cell_blocks(notebook: 
     wait_for(lambda: WIDGET in display.data)
     cell = notebook.start_cell("print('in', flush=True); time.sleep(6)")
     cell.wait_for(lambda output: "in" in output.stdout)
-    say(notebook, comm, subshell, type="cancel")
-    wait_for(lambda: ("cancelled", None) in sent(notebook, comm), timeout=3)
+    say(notebook, comm, subshell, type="cancel-all", viewer="a")
+    wait_for(lambda: ("answer", None) in sent(notebook, comm), timeout=3)
     wait_for(lambda: "10 cancelled" in display.text, timeout=5)
     assert not cell.finished.is_set()
     cell.wait()

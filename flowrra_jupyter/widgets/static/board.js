@@ -1,212 +1,213 @@
-// The live view of a batch, a run or the app. Messages and frames are described in flowrra_jupyter/bridge.py and view_models.py.
+// The live view of a batch, a run or the app: wires the parts to the kernel. See flowrra_jupyter/actions.py for the messages.
+import { count, make, plural, say } from "./dom.js";
+import { Details } from "./details.js";
+import { Head } from "./head.js";
+import { Known } from "./known.js";
+import { Lanes } from "./lanes.js";
+import { Table } from "./table.js";
+import { Toolbar } from "./toolbar.js";
 
-const CHIPS = ["done", "running", "failed", "retrying", "cancelled", "pending"];
-const SEGMENTS = ["done", "failed", "cancelled", "retrying", "running"];
-const COLUMNS = [["#", "fl-label"], ["arguments", ""], ["status", ""], ["attempt", "fl-right"], ["time", "fl-time"]];
 const TICK_MS = 500;
 const PATIENCE_MS = 2000;
+const ASK_MS = 100;
+const SIGN_OF_LIFE_MS = 120_000;
+const SUMMARY_MS = 10_000;
 
-/** @typedef {{key: string, label: string, task: string, args: string, word: string, stopping: boolean, attempt: number,
- *   started: number|null, seconds: number|null, fraction: number|null, message: string, error: string, traceback: string}} Row */
-/** @typedef {{title: string, total: number, counts: Record<string, number>, share: number, elapsed: number, rate: number|null,
- *   left: number|null, live: boolean, several_tasks: boolean}} Head */
-/** @typedef {{seq: number, head: Head, rows: Row[], order?: string[]}} Change */
+class Board {
+  constructor(model) {
+    this.model = model;
+    this.viewer = Math.random().toString(36).slice(2);
+    this.known = new Known();
+    this.visible = false;
+    this.asked = { word: "", text: "", sort: "status", descending: false };
+    this.head = new Head((message) => this.send(message));
+    this.lanes = new Lanes();
+    this.toolbar = new Toolbar(this);
+    this.table = new Table(this);
+    this.foot = make("div", { class: "fl-foot" });
+    this.notice = make("div", { class: "fl-foot fl-notice", role: "status", hidden: "hidden" });
+    this.summary = make("div", { class: "fl-only-heard", "aria-live": "polite" });
+    this.root = make(
+      "div", { class: "flowrra fl-board", role: "region" },
+      ...this.head.nodes, this.lanes.root, this.toolbar.root, this.table.root, this.foot, this.notice, this.summary,
+    );
+    this.table.showSort("status", false);
+    this.root.addEventListener("fl-resized", () => this.redraw());
+    this.frame = 0;
+    this.patience = 0;
+    this.asking = 0;
+    this.summedUp = 0;
+  }
 
-/** Make an element with attributes and children. Text from tasks only ever becomes text nodes.
- * @param {string} tag @param {Record<string, string>} attributes @param {...(Node|string)} children */
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) if (value) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
+  // To the kernel.
 
-const count = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
-const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+  send(message) {
+    this.model.send({ ...message, viewer: this.viewer });
+    if (["look", "hide", "result"].includes(message.type)) return;
+    clearTimeout(this.patience);
+    this.patience = setTimeout(
+      () => this.tell("The kernel has not answered yet. Interrupt stops what a cell waits for."), PATIENCE_MS,
+    );
+  }
 
-function duration(seconds) {
-  if (seconds < 0.1) return `${Math.round(1000 * seconds)} ms`;
-  if (seconds < 60) return `${seconds.toFixed(1)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
-}
+  /** Tell the kernel what this view shows. It answers with what is new, and then with what changes. */
+  look(anew = false) {
+    if (!this.visible) return;
+    const wanted = this.table.wanted();
+    this.send({ type: "look", ...this.asked, ...wanted, open: this.table.open?.key ?? null, have: anew ? -1 : this.known.seq });
+  }
 
-/** What the view knows: the rows by key, their order, the head, and when the head was true. */
-class Known {
-  seq = 0;
-  /** @type {Head|null} */ head = null;
-  /** @type {Map<string, Row>} */ rows = new Map();
-  /** @type {string[]} */ order = [];
-  at = 0;
+  /** Rows may be in sight that are not known. */
+  want() {
+    if (this.asking || this.table.covered()) return;
+    this.asking = setTimeout(() => {
+      this.asking = 0;
+      this.look();
+    }, ASK_MS);
+  }
 
-  /** Take a change; false if one before it is missing. A snapshot (with every row and an order) always fits.
-   * @param {Change} change @param {boolean} snapshot */
-  take(change, snapshot) {
-    if (!snapshot && change.seq !== this.seq + 1) return false;
-    if (snapshot) this.rows.clear();
-    this.seq = change.seq;
-    this.head = change.head;
-    this.at = performance.now();
-    for (const row of change.rows) this.rows.set(row.key, row);
-    if (change.order) {
-      this.order = change.order;
-      const kept = new Set(change.order);
-      for (const key of this.rows.keys()) if (!kept.has(key)) this.rows.delete(key);
+  filter(change) {
+    this.shut();
+    Object.assign(this.asked, change);
+    this.table.showSort(this.asked.sort, this.asked.descending);
+    this.table.scroller.scrollTop = 0;
+    this.look();
+  }
+
+  sorted(sort, descending) {
+    this.filter({ sort, descending });
+  }
+
+  toggle(key, index) {
+    const same = this.table.open?.key === key;
+    this.shut();
+    if (!same) {
+      this.details = new Details(key, (message) => this.send(message), () => this.toggle(key, index));
+      this.table.show({ key, index, panel: this.details.root });
     }
-    return true;
+    this.look();
+    this.redraw();
   }
 
-  /** Stop the clocks where they stand. */
-  freeze() {
-    if (!this.head?.live) return;
-    this.head = { ...this.head, elapsed: this.head.elapsed + this.since(), left: null, live: false };
+  shut() {
+    const held = this.details?.root.contains(document.activeElement);
+    this.table.show(null);
+    this.details = null;
+    if (held) this.table.root.focus();
   }
 
-  /** Seconds that passed here since the head was sent; time goes on without messages. */
-  since() {
-    return this.head?.live ? (performance.now() - this.at) / 1000 : 0;
+  see(visible) {
+    if (visible === this.visible) return;
+    if (!visible) this.send({ type: "hide" });
+    this.visible = visible;
+    this.look();
   }
 
-  seconds(row) {
-    return row.started === null ? row.seconds : Math.max(0, this.head.elapsed + this.since() - row.started);
-  }
+  // From the kernel.
 
-  longest() {
-    let longest = 0;
-    for (const row of this.rows.values()) longest = Math.max(longest, this.seconds(row) ?? 0);
-    return longest || 1;
-  }
-}
-
-/** The fixed skeleton; drawing fills it. */
-function skeleton() {
-  const parts = {
-    head: make("span", { style: "display: contents" }),
-    cancel: make("button", { class: "fl-cancel", type: "button" }),
-    bar: make("div", { class: "fl-bar", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }),
-    meta: make("div", { class: "fl-meta" }),
-    body: make("tbody"),
-    foot: make("div", { class: "fl-foot" }),
-    notice: make("div", { class: "fl-foot fl-notice", role: "status", hidden: "hidden" }),
-  };
-  const headings = COLUMNS.map(([name, css]) => make("th", { class: css, scope: "col" }, name));
-  const table = make("table", { class: "fl-table" }, make("thead", {}, make("tr", {}, ...headings)), parts.body);
-  parts.scroll = make("div", { class: "fl-scroll", tabindex: "0", "aria-label": "runs" }, table);
-  parts.root = make(
-    "div", { class: "flowrra", role: "region" },
-    make("div", { class: "fl-head" }, parts.head, parts.cancel),
-    parts.bar, parts.meta, parts.scroll, parts.foot, parts.notice,
-  );
-  return parts;
-}
-
-function drawHead(parts, known) {
-  const head = known.head;
-  const chips = CHIPS.filter((word) => head.counts[word]).map((word) => make(
-    "span", { class: "fl-chip", "data-word": word },
-    make("span", { class: "fl-dot" }, "●"), " ", make("b", {}, count(head.counts[word])), ` ${word}`,
-  ));
-  parts.head.replaceChildren(
-    make("b", { class: "fl-title" }, head.title), make("span", { class: "fl-dim" }, plural(head.total, "run")), ...chips,
-  );
-  // A single run fills the bar as it reports; of many, the running ones take the place that they will have.
-  const width = (word) => (head.total === 1 && word === "running" ? head.share : head.counts[word] / head.total);
-  parts.bar.setAttribute("aria-valuenow", (100 * head.share).toFixed(1));
-  parts.bar.replaceChildren(...SEGMENTS.filter((word) => head.counts[word]).map((word) =>
-    make("i", { "data-word": word, style: `width: ${100 * width(word)}%` })));
-  parts.root.setAttribute("aria-label", `${head.title}, ${plural(head.total, "run")}`);
-  parts.cancel.hidden = !head.live;
-  if (!parts.cancel.disabled) parts.cancel.textContent = head.total === 1 ? "Cancel" : "Cancel all";
-  const shown = known.order.length;
-  parts.foot.hidden = shown >= head.total;
-  parts.foot.textContent = `showing ${count(shown)} of ${plural(head.total, "run")}`;
-}
-
-function drawMeta(parts, known) {
-  const head = known.head;
-  const facts = [["", `${(100 * head.share).toFixed(1)} %`, ""]];
-  if (head.rate && head.total > 1) facts.push(["", head.rate.toFixed(1), " runs/s"]);
-  facts.push(["elapsed ", duration(head.elapsed + known.since()), ""]);
-  // An estimate that has run out was wrong; better none.
-  const left = (head.left ?? 0) - known.since();
-  if (left > 0) facts.push(["left ", duration(left), ""]);
-  parts.meta.replaceChildren(...facts.map(([before, value, after]) => make("span", {}, before, make("b", {}, value), after)));
-}
-
-function statusText(row) {
-  const word = row.stopping ? "stopping" : row.word;
-  return row.message ? `${word} · ${row.message}` : word;
-}
-
-/** Build the lines of one row: the run, and below it its error, if any. */
-function buildRow(row, head) {
-  const line = make(
-    "tr", { class: row.error ? "fl-has-detail" : "", "data-key": row.key },
-    make("td", { class: "fl-label" }, row.label),
-    make("td", { class: "fl-args", title: row.args }, head.several_tasks ? `${row.task}(${row.args})` : row.args),
-    make("td", { "data-word": row.word }, make("span", { class: "fl-dot" }, "●"), ` ${statusText(row)}`),
-    make("td", { class: "fl-right" }, row.attempt ? String(row.attempt) : ""),
-    make("td", { class: "fl-time" }, make("span", { class: "fl-track" }, make("i")), make("span")),
-  );
-  if (!row.error) return [line];
-  const told = row.traceback
-    ? make("details", { open: head.total === 1 ? "open" : "" }, make("summary", {}, row.error), make("pre", { class: "fl-traceback" }, row.traceback))
-    : document.createTextNode(row.error);
-  const detail = make("tr", { class: "fl-detail" }, make("td"), make("td", { colspan: String(COLUMNS.length - 1) }, told));
-  return [line, detail];
-}
-
-function drawTime(line, row, known, longest) {
-  const seconds = known.seconds(row);
-  const share = row.fraction ?? (seconds ?? 0) / longest;
-  const [track, label] = line.querySelector(".fl-time").children;
-  track.hidden = seconds === null;
-  track.firstElementChild.style.width = `${Math.min(100, 100 * share).toFixed(0)}%`;
-  label.textContent = seconds === null ? "" : duration(seconds);
-}
-
-/** Keep the elements of rows that did not change, so that an opened traceback and the selection stay. */
-class Table {
-  /** @type {Map<string, {row: Row, nodes: HTMLElement[]}>} */ drawn = new Map();
-
-  draw(parts, known) {
-    const wanted = [];
-    const next = new Map();
-    for (const key of known.order) {
-      const row = known.rows.get(key);
-      if (!row) continue;
-      const before = this.drawn.get(key);
-      const entry = before?.row === row ? before : { row, nodes: buildRow(row, known.head) };
-      next.set(key, entry);
-      wanted.push(...entry.nodes);
-    }
-    this.drawn = next;
-    place(parts.body, wanted);
-    parts.scroll.hidden = wanted.length === 0;
-    this.tick(known, false);
-  }
-
-  /** Move the clocks: of the running rows, or of all (the longest may have changed). */
-  tick(known, runningOnly) {
-    const longest = known.longest();
-    for (const { row, nodes } of this.drawn.values()) {
-      if (!runningOnly || row.started !== null) drawTime(nodes[0], row, known, longest);
+  receive(message, buffers) {
+    if (message.viewer !== this.viewer) return;
+    if (message.type === "frame") {
+      if (!this.known.take(decoded(buffers), performance.now())) this.look(true);
+      else this.redraw();
+    } else if (message.type === "details") {
+      const told = decoded(buffers);
+      if (this.details && (!told || told.key === this.details.key)) {
+        this.details.take(told);
+        this.redraw();
+      }
+    } else if (message.type === "result") {
+      if (this.details?.key === message.key) this.details.takeResult(message.bundle, buffers);
+      this.redraw();
+    } else if (message.type === "answer") {
+      clearTimeout(this.patience);
+      this.head.answered();
+      this.tell(message.words);
     }
   }
+
+  gone() {
+    clearTimeout(this.patience);
+    this.known.freeze(performance.now());
+    this.tell("The kernel has ended; this is what was known last.");
+    for (const node of [this.head.pause, this.head.cancel, this.toolbar.workers]) node.remove();
+    this.redraw();
+  }
+
+  tell(words) {
+    this.notice.hidden = !words;
+    say(this.notice, words);
+  }
+
+  // Drawing.
+
+  redraw() {
+    if (!this.frame) this.frame = requestAnimationFrame(() => this.draw());
+  }
+
+  draw() {
+    this.frame = 0;
+    const { known } = this;
+    const head = known.head;
+    if (!head) return;
+    const now = performance.now();
+    this.root.setAttribute("aria-label", `${head.title}, ${plural(head.total, "run")}`);
+    this.head.draw(known, now);
+    this.lanes.draw(known, now);
+    this.toolbar.draw(head, this.asked);
+    this.table.draw(known, now);
+    this.#drawFoot(head);
+    this.#sumUp(head, now);
+    this.want();
+  }
+
+  #drawFoot(head) {
+    const { first, matching, searched, held } = this.known.place;
+    const last = Math.min(matching, first + this.known.order.length);
+    const words = [];
+    if (searched < 1) words.push(`searching, ${Math.floor(100 * searched)} %`);
+    if (!matching && head.total) words.push(searched < 1 ? "nothing yet" : "no run is like that");
+    else if (matching !== head.total) words.push(`${count(matching)} of ${plural(head.total, "run")}`);
+    else if (last - first < matching) words.push(`${plural(matching, "run")}`);
+    if (matching > 1) words.push(`sorted by ${this.asked.sort === "#" ? "number" : this.asked.sort}${this.asked.descending ? ", descending" : ""}`);
+    if (held && matching > 1) words.push("order held while details are open");
+    say(this.foot, words.join(" · "));
+    this.foot.hidden = words.length === 0 || head.total < 2;
+  }
+
+  /** Now and then, for whoever listens instead of looking. */
+  #sumUp(head, now) {
+    if (now - this.summedUp < SUMMARY_MS) return;
+    this.summedUp = now;
+    const words = Object.entries(head.counts).map(([word, number]) => `${number} ${word}`);
+    say(this.summary, `${head.title}: ${words.join(", ")}`);
+  }
+
+  tick() {
+    if (!this.visible || !this.known.head?.live) return;
+    const now = performance.now();
+    this.head.tick(this.known, now);
+    this.lanes.draw(this.known, now);
+    this.table.tick(this.known, now, true);
+  }
 }
 
-/** Make *wanted* the children of *parent*, moving only what is out of place. */
-function place(parent, wanted) {
-  let at = parent.firstChild;
-  for (const node of wanted) {
-    if (node === at) at = at.nextSibling;
-    else parent.insertBefore(node, at);
-  }
-  while (at) {
-    const next = at.nextSibling;
-    at.remove();
-    at = next;
-  }
+function decoded(buffers) {
+  return JSON.parse(new TextDecoder().decode(buffers[0]));
+}
+
+/** Call *see* whenever it changes whether a person can see *node*. */
+function watchSight(node, see, signal) {
+  let inSight = false;
+  const tell = () => see(inSight && !document.hidden);
+  const observer = new IntersectionObserver((entries) => {
+    inSight = entries[entries.length - 1].isIntersecting;
+    tell();
+  });
+  observer.observe(node);
+  document.addEventListener("visibilitychange", tell, { signal });
+  window.addEventListener("pagehide", () => see(false), { signal });
+  signal.addEventListener("abort", () => observer.disconnect());
 }
 
 /** Tell when the kernel is gone: nothing more will come, and nothing can be cancelled. Where the front end lets us know. */
@@ -220,25 +221,6 @@ function watchKernel(model, gone, signal) {
   signal.addEventListener("abort", () => changed.disconnect(heard));
 }
 
-/** Wire the button: it answers at once, and says so when the kernel does not. */
-function wireCancel(model, parts, signal) {
-  let patience = 0;
-  parts.cancel.addEventListener("click", () => {
-    parts.cancel.disabled = true;
-    parts.cancel.textContent = "Stopping…";
-    model.send({ type: "cancel" });
-    patience = setTimeout(() => {
-      parts.notice.hidden = false;
-      parts.notice.textContent = "The kernel has not answered yet. Interrupt stops what a cell waits for.";
-    }, PATIENCE_MS);
-  }, { signal });
-  signal.addEventListener("abort", () => clearTimeout(patience));
-  return () => {
-    clearTimeout(patience);
-    parts.notice.hidden = true;
-  };
-}
-
 export default {
   /** Runs as soon as the kernel opened the model, before anything is shown: it tells that widgets work here. */
   initialize({ model }) {
@@ -247,48 +229,24 @@ export default {
 
   render({ model, el }) {
     const stop = new AbortController();
-    const parts = skeleton();
-    const known = new Known();
-    const table = new Table();
-    const acknowledged = wireCancel(model, parts, stop.signal);
-    let frame = 0;
-
-    const draw = () => {
-      frame = 0;
-      drawHead(parts, known);
-      drawMeta(parts, known);
-      table.draw(parts, known);
-    };
-    const receive = (message, buffers) => {
-      if (message.type === "cancelled") return acknowledged();
-      if (message.type !== "snapshot" && message.type !== "delta") return;
-      const change = JSON.parse(new TextDecoder().decode(buffers[0]));
-      if (!known.take(change, message.type === "snapshot")) return model.send({ type: "snapshot" });
-      if (!frame) frame = requestAnimationFrame(draw);
-    };
-    const tick = () => {
-      if (!known.head?.live) return;
-      drawMeta(parts, known);
-      table.tick(known, true);
-    };
-
-    const gone = () => {
-      known.freeze();
-      draw();
-      parts.notice.hidden = false;
-      parts.notice.textContent = "The kernel has ended; this is what was known last.";
-    };
-
+    const board = new Board(model);
+    const receive = (message, buffers) => board.receive(message, buffers);
     model.on("msg:custom", receive);
-    watchKernel(model, gone, stop.signal);
-    const clock = setInterval(tick, TICK_MS);
+    watchKernel(model, () => board.gone(), stop.signal);
+    const clock = setInterval(() => board.tick(), TICK_MS);
+    const pulse = setInterval(() => board.look(), SIGN_OF_LIFE_MS);
     stop.signal.addEventListener("abort", () => {
       model.off("msg:custom", receive);
       clearInterval(clock);
-      cancelAnimationFrame(frame);
+      clearInterval(pulse);
+      clearTimeout(board.patience);
+      cancelAnimationFrame(board.frame);
     });
-    el.replaceChildren(parts.root);
-    model.send({ type: "snapshot" });
-    return () => stop.abort();
+    el.replaceChildren(board.root);
+    watchSight(board.root, (visible) => board.see(visible), stop.signal);
+    return () => {
+      stop.abort();
+      model.send({ type: "hide", viewer: board.viewer, gone: true });
+    };
   },
 };

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flowrra import ErrorInfo, Status, TaskResult
+from flowrra_jupyter.lanes import LaneChange
 from flowrra_jupyter.view_models import Frame, Row, head_of, row_of
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,7 +41,9 @@ def failure(message: str = "n must be positive", traceback: str = "Traceback: he
 
 
 def row(status: Status = Status.SUCCESS, index: int = 0, **changes: Any) -> Row:
-    return row_of(record(status, index, **changes), None, EPOCH)
+    told = record(status, index, **changes)
+    shown = row_of(index, told, None, EPOCH)
+    return shown if told.error is None else {**shown, "traceback": told.error.traceback}
 
 
 def frame(
@@ -51,7 +54,9 @@ def frame(
     elapsed: float = 10.0,
     rate: float | None = None,
     several_tasks: bool = False,
+    lanes: Sequence[LaneChange] = (),
+    **more: Any,
 ) -> Frame:
     counts = {Status.SUCCESS: len(rows)} if counts is None else counts
-    head = head_of(title, counts, rows, elapsed=elapsed, rate=rate, several_tasks=several_tasks)
-    return Frame(head=head, rows=rows)
+    head = head_of(title, counts, (), elapsed=elapsed, rate=rate, several_tasks=several_tasks, **more)
+    return Frame(head=head, rows=rows, lanes=list(lanes))

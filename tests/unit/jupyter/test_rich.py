@@ -95,6 +95,32 @@ def test_text_is_made_of_aligned_lines_for_a_terminal():
     ]
 
 
+def test_lanes_show_the_last_minute_and_end_where_the_view_does():
+    lane = {
+        "name": "w1",
+        "first": 0,
+        "segments": [[0.0, 30.0, "done", 4, 0, 0, "0"], [90.0, 10.0, "failed", 1, 1, 7, "7"]],
+        "now": None,
+    }
+    markup = rich.html(frame([row()], elapsed=100.0, lanes=[lane]))
+    assert 'data-word="failed" style="left:83.33%;width:16.67%"' in markup
+    assert markup.count('data-word="done" style="left') == 0, "it ended before the minute began"
+    assert "−60 s" in Outline(markup).text
+    assert 'aria-label="worker w1: 5 runs"' in markup
+
+
+def test_facts_tell_the_speed_up_and_what_is_shared():
+    shown = Outline(rich.html(frame([row()] * 2, busy=38.0, workers=4, shared=212_000_000))).text
+    assert "speed-up 3.8× on 4" in shown
+    assert "shared 212 MB once" in shown
+
+
+def test_a_later_attempt_is_told_with_how_many_there_may_be():
+    shown = rich.text(frame([row(attempts=2, max_attempts=6), row(index=1, max_attempts=6)]))
+    assert "2 of 6" in shown
+    assert "1 of 6" not in shown
+
+
 def test_an_empty_batch_is_shown_as_one():
     empty = frame([])
     assert rich.text(empty) == "simulate: 0 runs"
