@@ -11,7 +11,7 @@ from typing import Any, ClassVar, ParamSpec, Self, TypeVar, Unpack, overload
 
 from flowrra.batch import Batch
 from flowrra.blocking import Blocking
-from flowrra.config import IoLoop, settings_from
+from flowrra.config import IoLoop, WorkersBy, settings_from
 from flowrra.core.statuses import Status
 from flowrra.engine.engine import Engine
 from flowrra.engine.run import Run
@@ -58,6 +58,7 @@ class Flowrra:
         *,
         backend: str | ResultBackend | None = None,
         cpu_workers: int | None = None,
+        workers_by: WorkersBy | None = None,
         initializer: Callable[[], object] | None = None,
         nice: int | None = None,
         io_concurrency: int | None = None,
@@ -76,6 +77,7 @@ class Flowrra:
                 "name": name,
                 "backend": backend,
                 "cpu_workers": cpu_workers,
+                "workers_by": workers_by,
                 "initializer": initializer,
                 "nice": nice,
                 "io_concurrency": io_concurrency,

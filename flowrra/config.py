@@ -14,6 +14,7 @@ from flowrra.interfaces import Executor, ResultBackend
 from flowrra.options import bytes_or_none, check_count, check_positive_count, unknown_option
 
 _MOST_NICE = 19
+WorkersBy = Literal["fork", "spawn"]
 IoLoop = Literal["caller", "own"] | asyncio.AbstractEventLoop
 
 
@@ -28,6 +29,8 @@ class Settings:
     """Worker processes; None: as many as this process may use cores."""
     initializer: Callable[[], object] | None = None
     """Called once in each worker process, before its first run."""
+    workers_by: WorkersBy | None = None
+    """How worker processes come to be; None: "fork" where there is what it needs, which is on Linux, else "spawn"."""
     nice: int = 0
     """Added to the niceness of the workers: more than 0 lets this process go first where there are too few cores."""
     io_concurrency: int = 256
@@ -95,6 +98,14 @@ def _niceness(name: str, value: object) -> int:
     return int(value)  # type: ignore[call-overload, no-any-return]  # check_count has looked
 
 
+def _workers_by(name: str, value: object) -> WorkersBy:
+    if value == "fork":
+        return "fork"
+    if value == "spawn":
+        return "spawn"
+    raise InvalidOption(f"{name} is 'fork' or 'spawn', not {value!r}")
+
+
 def _io_loop(name: str, value: object) -> IoLoop:
     if isinstance(value, asyncio.AbstractEventLoop):
         return value
@@ -122,6 +133,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "backend": _backend,
     "cpu_workers": check_positive_count,
     "initializer": _initializer,
+    "workers_by": _workers_by,
     "nice": _niceness,
     "io_concurrency": check_positive_count,
     "io_threads": check_positive_count,
@@ -133,6 +145,7 @@ _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
     "name": str,
     "backend": str,
     "cpu_workers": int,
+    "workers_by": str,
     "nice": int,
     "io_concurrency": int,
     "io_threads": int,

@@ -25,6 +25,11 @@ def make_executors(settings: Settings, io_loop: asyncio.AbstractEventLoop | None
     return {
         IO: AioExecutor(settings.io_concurrency, io_loop),
         THREADS: ThreadExecutor(settings.io_threads),
-        CPU: CpuExecutor(settings.cpu_workers, initializer=settings.initializer, nice=settings.nice),
+        CPU: CpuExecutor(
+            settings.cpu_workers,
+            initializer=settings.initializer,
+            nice=settings.nice,
+            workers_by=settings.workers_by,
+        ),
         **settings.executors,
     }

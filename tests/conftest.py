@@ -10,7 +10,7 @@ import pytest
 
 from flowrra.testing import leaks
 
-pytest_plugins = ["tests.environment.fixtures"]
+pytest_plugins = ["tests.environment.fixtures", "tests.environment.ways"]
 
 hypothesis.settings.register_profile("flowrra", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("flowrra")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from flowrra.core.statuses import StopReason
 from flowrra.core.tuples import NamedTuple
-from flowrra.errors import WorkerStartFailed
+from flowrra.errors import InvalidOption, WorkerStartFailed
 from flowrra.interfaces import Attempt, AttemptSink, Call, Span
 from flowrra.options import check_positive_count
 from flowrra.pool.cores import available_cores
-from flowrra.pool.launch import Launch
+from flowrra.pool.ways import Launched, way
 
 if TYPE_CHECKING:
     from flowrra.pool.data.depot import Depot
@@ -56,8 +56,10 @@ class CpuExecutor:
         idle: float = IDLE,
         initializer: Callable[[], object] | None = None,
         nice: int = 0,
+        workers_by: str | None = None,
     ) -> None:
         self.name = name
+        self._way = way(workers_by)
         self._idle, self._initializer, self._nice = idle, initializer, nice
         self._workers = available_cores() if workers is None else check_positive_count("cpu_workers", workers)
         self._lock = threading.Lock()
@@ -67,7 +69,7 @@ class CpuExecutor:
         """There from start to close."""
         self._cold = False
         """Started, and no zygote has been."""
-        self._launched: Launch | None = None
+        self._launched: Launched | None = None
         """Until the supervisor has it."""
         self._preparation: Preparation | None = None
         self._supervisor: Supervisor | None = None
@@ -83,12 +85,23 @@ class CpuExecutor:
     # On the submitter's thread.
 
     def encode(self, call: Call) -> EncodedCall:
-        """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``."""
+        """Raises ``NotEncodable``, which names the part that cannot travel, or ``HandleNotAllowed``.
+
+        Raises ``InvalidOption`` for a memory limit where the system does not tell how much memory a process uses.
+        """
+        self._check(call)
         return self._warm().encode(call)
 
     def encode_map(self, call: Call, rows: Sequence[tuple[Any, ...]]) -> EncodedMap:
         """As :meth:`encode`; function, keywords and surroundings are read once for all rows."""
+        self._check(call)
         return self._warm().encode_map(call, rows)
+
+    def _check(self, call: Call) -> None:
+        if call.memory_limit and not self._way.limits_memory:
+            raise InvalidOption(
+                f"memory_limit: this system does not tell how much memory {call.task_name!r} uses; do without it"
+            )
 
     def _warm(self) -> _Encoding:
         """What encodes. Before all that has to be loaded for it, the zygote is started, which comes up meanwhile."""
@@ -98,9 +111,9 @@ class CpuExecutor:
                     self._cold = False
                     # The supervisor tries it again, and has a run to tell of it.
                     with suppress(WorkerStartFailed):
-                        self._launched = Launch()
+                        self._launched = self._way.launch()
                 if self._encoding is None:
-                    self._encoding = _load()
+                    self._encoding = self._load()
         return self._encoding
 
     def call_of(self, encoded: EncodedCall) -> Callable[[], Any]:
@@ -158,20 +171,21 @@ class CpuExecutor:
         self._running.recall(above)
 
     def describe(self) -> Mapping[str, Any]:
-        """slots, workers, spare, busy, prefetched, lost (ended by themselves), replaced (after a stop), pids.
+        """slots, workers_by, workers, spare, busy, prefetched, lost (ended by themselves), replaced (stopped), pids.
 
         Of what is shared by content: shared_slabs, mapped_slabs (by workers), shared_bytes (in memory), pinned_bytes
         (for runs that are not over), spilled_bytes (in files); so far: copied_bytes, found_bytes (which were submitted
         and needed no copy).
         """
+        facts = {"slots": self.slots, "workers_by": self._way.name}
         with self._lock:
-            self._encoding = self._encoding or _load()
+            self._encoding = self._encoding or self._load()
         shared = self._encoding.depot.describe()
         if self._supervisor is not None:
-            return {"slots": self.slots, **self._supervisor.describe(), **shared}
+            return {**facts, **self._supervisor.describe(), **shared}
         if self._sink is not None:
-            return {"slots": self.slots, **_NO_WORKERS, "pids": [], **shared}
-        return {"slots": self.slots, **shared}
+            return {**facts, **_NO_WORKERS, "pids": [], **shared}
+        return {**facts, **shared}
 
     async def close(self) -> None:
         """End all processes, and what tasks have started in them, by force."""
@@ -201,15 +215,15 @@ class CpuExecutor:
             preparation = self._preparation or self._prepare(depot)
             with self._lock:
                 launched, self._launched = self._launched, None
-            self._supervisor = Supervisor(self._workers, self.name, self._sink, depot, sources, preparation, launched)
+            self._supervisor = Supervisor(
+                self._workers, self.name, self._sink, depot, sources, preparation, self._way, launched
+            )
         return self._supervisor
 
+    def _load(self) -> _Encoding:
+        # With what the engine's loop will need, which then does not stand still for it.
+        from flowrra.pool.encoding.calls import CallEncoder
+        from flowrra.pool.sources import Sources
 
-def _load() -> _Encoding:
-    # With what the engine's loop will need, which then does not stand still for it.
-    from flowrra.pool.data.depot import Depot
-    from flowrra.pool.encoding.calls import CallEncoder
-    from flowrra.pool.sources import Sources
-
-    depot = Depot()
-    return _Encoding(depot, CallEncoder(depot), Sources())
+        depot = self._way.depot()
+        return _Encoding(depot, CallEncoder(depot), Sources())

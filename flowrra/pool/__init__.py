@@ -39,9 +39,13 @@ replaced.
 In this folder, on the engine's side: ``supervisor`` carries out what ``roster`` decides, in words of ``orders``; the
 roster's parts are ``staff``, which workers there are, and ``queues``, what waits for them, in ``groups``, a ``line``
 and as far ahead as ``prefetch`` says; ``workforce`` holds the workers themselves and hears of their ends; ``kinds`` and
-``ledger`` know which run has which number; ``link`` is one worker's sockets, ``hearing`` what comes from them,
+``ledger`` know which run has which number; ``link`` is the way to one worker, here a ``socket_link``, ``hearing`` what
+comes from it,
 ``shares`` the cores that each worker may keep busy, ``sources`` the user's files that each has imported; ``upkeep``
 does what is due now and then; ``zygotes`` are the processes that fork, each a ``zygote_process`` that a ``launch`` has
 started: for the first run of all on the submitter's thread, before the engine has loaded what it needs itself;
 ``outcomes`` and ``endings`` conclude attempts, with ``decoder`` for values whose rebuilding may run the user's code.
+
+All this is one of the two ``ways`` to workers, as the workforce sees them in ``workers``. The other one is
+``portable``.
 """

@@ -15,7 +15,7 @@ def available_cores(cgroups: Path = _CGROUPS, own: Path = _OWN) -> int:
 
     *own* is where the kernel lists the control groups of this process.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for group in _groups(cgroups, own) if (quota := _quota(group)) is not None]
     return max(1, min([cores, *map(math.ceil, quotas)]))
 

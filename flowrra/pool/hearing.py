@@ -92,16 +92,24 @@ class Hearing:
             os.close(fd)
         link.kill()
 
-    def _progressed(self, link: Link, message: said.Progressed) -> None:
+    def owes_answer(self, link: Link, number: int) -> bool:
+        """Run *number* is in the worker's hands, and its end is not known."""
+        return self._index_in_hand(link, number) is not None
+
+    def _index_in_hand(self, link: Link, number: int) -> int | None:
         state = self._roster.states.get(link.worker)
         group = state.first if state is not None else None
         if group is None:
-            return
-        for index in range(group.told, group.count):
-            if group.number_at(index) == message.number and index not in group.skipped:
-                self._begun(link, group, index)
-                self._sink.progressed(link.running, message.done, message.total, message.text)
-                return
+            return None
+        indices = (at for at in range(group.told, group.count) if at not in group.skipped)
+        return next((at for at in indices if group.number_at(at) == number), None)
+
+    def _progressed(self, link: Link, message: said.Progressed) -> None:
+        index = self._index_in_hand(link, message.number)
+        group = self._roster.states[link.worker].first if index is not None else None
+        if index is not None and group is not None:
+            self._begun(link, group, index)
+            self._sink.progressed(link.running, message.done, message.total, message.text)
 
     # What has ended.
 
@@ -305,6 +313,8 @@ class Hearing:
         try:
             first, entries, instants = link.page.unsent(until)
         except ValueError:
+            first, entries, instants = until, [], []
+        if first > group.told:  # overwritten, or said and lost with the connection
             log.pool.error("what worker %s had done last cannot be read; it may be done again", link.pid)
             return True
         if until > group.told:

@@ -110,6 +110,11 @@ class Roster:
             return [Cancelled(state.target[1])]
         return []
 
+    def came_up(self, worker: int) -> list[Order]:
+        """*worker* waits for its first run."""
+        self.states[worker].proven = True
+        return self.staff.work()
+
     def stop(self, rank: Rank, number: int) -> list[Order]:
         """End a run wherever it is. Unknown numbers are ignored."""
         if self.line.remove(rank, number):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from flowrra import log
@@ -19,7 +19,6 @@ from flowrra.pool.endings import Endings
 from flowrra.pool.groups import Group, Rank, Ticket
 from flowrra.pool.hearing import Hearing
 from flowrra.pool.kinds import Kinds, size_of
-from flowrra.pool.launch import Launch
 from flowrra.pool.ledger import Ledger, rank_of
 from flowrra.pool.link import Link
 from flowrra.pool.prefetch import FLUSH_EVERY
@@ -27,6 +26,7 @@ from flowrra.pool.roster import GRACE, Roster
 from flowrra.pool.sources import Sources
 from flowrra.pool.timers import Timers
 from flowrra.pool.upkeep import Upkeep
+from flowrra.pool.ways import Launched, Way
 from flowrra.pool.worker_state import Role
 from flowrra.pool.workforce import RETRY, Preparation, Workforce
 
@@ -45,7 +45,8 @@ class Supervisor:
         depot: Depot,
         sources: Sources,
         preparation: Preparation,
-        launched: Launch | None = None,
+        way: Way,
+        launched: Launched | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._name = name
@@ -68,6 +69,7 @@ class Supervisor:
             preparation,
             self._carry_out,
             self._on_answers,
+            way,
             launched,
         )
         self._links = self._workforce.links
@@ -79,7 +81,7 @@ class Supervisor:
             self._endings,
             self._carry_out,
             self._runs_ended,
-            self._workforce.zygotes.prefer,
+            self._workforce.workers.prefer,
             depot.dropped,
             sources,
         )
@@ -128,7 +130,7 @@ class Supervisor:
     def _open(self, first: EncodedCall) -> None:
         if not self._opened:
             self._opened = True
-            self._workforce.zygotes.expect(first.function.modules)
+            self._workforce.workers.expect(first.function.modules)
             self._carry_out(self._roster.staff.open())
         if self._sources.outdated:
             self._carry_out(self._roster.replace(self._sources.take_outdated()))
@@ -260,8 +262,6 @@ class Supervisor:
     def _dismiss(self, worker: int) -> None:
         link = self._links.get(worker)
         if link is not None:
-            for sock in link.writers():
-                self._loop.remove_writer(sock)
             link.dismiss()
             self._timers.later(_DISMISSAL, self._dismissal_over, worker)
 
@@ -277,7 +277,7 @@ class Supervisor:
             return
         self._workforce.share_out()
         try:
-            full = link.give(group, self._ledger)
+            given = link.give(group, self._ledger)
         except (BrokenPipeError, ConnectionResetError):  # the report of its end is on the way
             self._queues.refused(worker, group)
             return
@@ -285,15 +285,11 @@ class Supervisor:
             self._try_later(worker, group, error)
             return
         self._starved = False
-        if full is None:
+        if given:
             self._look_soon()
         else:
             self._queues.refused(worker, group)
-            self._loop.add_writer(full, self._unblocked, worker, full)
-
-    def _unblocked(self, worker: int, sock: socket.socket) -> None:
-        self._loop.remove_writer(sock)
-        self._try_again(worker)
+            link.when_room(partial(self._try_again, worker))
 
     def _try_later(self, worker: int, group: Group, error: OSError) -> None:
         """This process is short of descriptors or memory; the user's code may need them only for a while."""
@@ -345,7 +341,7 @@ class Supervisor:
             # Either they were read a moment ago, for a decision, or the worker has closed its end. The zygote will
             # report that; until then the socket would be ready for ever.
             if link.has_hung_up():
-                self._loop.remove_reader(link.answers)
+                link.mute()
             return
         # What the engine has given for what has ended.
         if self._queues.line.tickets:

@@ -41,7 +41,7 @@ class WorkerState:
         self.closed = False
         """Its queue is being emptied. Answers are read meanwhile, and what they make room for must not go there."""
         self.proven = False
-        """Has claimed a run at least once."""
+        """Has claimed a run at least once, or come so far that it could."""
 
     @property
     def queued(self) -> int:

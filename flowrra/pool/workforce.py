@@ -15,7 +15,6 @@ from flowrra.pool.data.depot import Depot
 from flowrra.pool.encoding.functions import FunctionRef
 from flowrra.pool.endings import Endings
 from flowrra.pool.hearing import Hearing
-from flowrra.pool.launch import Launch
 from flowrra.pool.link import Link
 from flowrra.pool.roster import Roster
 from flowrra.pool.shares import Shares
@@ -23,7 +22,7 @@ from flowrra.pool.sources import Sources
 from flowrra.pool.timers import Timers
 from flowrra.pool.transport import messages as said
 from flowrra.pool.transport.wire import is_overloaded
-from flowrra.pool.zygotes import Zygotes
+from flowrra.pool.ways import Launched, Way
 
 RETRY = 0.2
 """Seconds until this process tries again what it had no descriptor or memory left for."""
@@ -42,7 +41,7 @@ class Preparation(NamedTuple):
 
 
 class Workforce:
-    """Holds a link to each worker, and is told by their zygote what happens to them (``zygotes.WorkerEvents``)."""
+    """Holds a link to each worker, and is told what happens to them (``workers.WorkerEvents``)."""
 
     def __init__(
         self,
@@ -56,7 +55,8 @@ class Workforce:
         preparation: Preparation,
         carry_out: Callable[[Sequence[order.Order]], None],
         on_answers: Callable[[Link], None],
-        launched: Launch | None,
+        way: Way,
+        launched: Launched | None,
     ) -> None:
         self._loop, self._sink, self._roster, self._depot, self._endings = loop, sink, roster, depot, endings
         self._sources, self._timers = sources, timers
@@ -66,7 +66,7 @@ class Workforce:
         self.exits: dict[int, tuple[int, said.Ended]] = {}
         """(pid, how it ended) of those whose account is being settled."""
         self.why_no_start = ""
-        self.zygotes = Zygotes(loop, self, launched)
+        self.workers = way.workers(loop, self, launched)
         self.hearing: Hearing
         """Set before the first worker is started; it tells the zygotes which modules are worth loading."""
         self._measuring = False
@@ -82,44 +82,45 @@ class Workforce:
     def measure(self, *, on: bool) -> None:
         """Have the memory of runs measured, or not."""
         self._measuring = on
-        self.zygotes.watch(on=on)
+        self.workers.watch(on=on)
 
     async def close(self) -> None:
         """End every process and release every descriptor."""
         self._closed = True
         for link in self.links.values():
-            self._loop.remove_reader(link.answers)
-        await self.zygotes.close()
+            link.mute()
+        await self.workers.close()
         for link in self.links.values():
             self._release(link)
         self.links.clear()
 
     def start(self, worker: int) -> None:
         try:
-            link = self.links[worker] = Link(worker, self._depot)
+            link = self.links[worker] = self.workers.new_link(worker, self._depot)
             self._shares.tell(link.page)
             link.set_up(self._preparation.nice, self._preparation.cores, self._preparation.initializer)
         except OSError as error:  # too many open files
             self._loop.call_soon(self.fork_failed, worker, str(error))
         else:
-            self._fork(worker, link)
+            self._start(worker, link)
 
-    def _fork(self, worker: int, link: Link) -> None:
+    def _start(self, worker: int, link: Link) -> None:
         try:
-            self.zygotes.fork(worker, link.ends())
+            link.start()
         except (OSError, WorkerStartFailed) as error:  # too many open files, or the interpreter cannot be started
             if isinstance(error, OSError) and is_overloaded(error):
-                self._timers.later(RETRY, self._fork, worker, link)
+                self._timers.later(RETRY, self._start, worker, link)
             else:
                 self._loop.call_soon(self.fork_failed, worker, str(error))
-            return
-        link.handed_over()
 
     def worker_forked(self, worker: int, pid: int, pidfd: int | None) -> None:
         link = self.links[worker]
         link.appeared(pid, pidfd)
         # Not before: whoever gets its answers may ask for its process.
-        self._loop.add_reader(link.answers, self._on_answers, link)
+        link.listen(self._on_answers)
+
+    def worker_came_up(self, worker: int) -> None:
+        self._carry_out(self._roster.came_up(worker))
 
     def worker_wrote(self, worker: int, stream: int, data: bytes) -> None:
         link = self.links[worker]
@@ -128,10 +129,15 @@ class Workforce:
         run_id = self._endings.oldest(worker)
         if run_id is None:
             self.hearing.show(link)
-            run_id = link.running
+            # The run that wrote this may have ended after the first look and before the page was read.
+            self.hearing.hear(link)
+            run_id = self._endings.oldest(worker) or link.running
         text = link.decoders[stream].decode(data)
         if run_id and text:
             self._sink.logged(run_id, "stdout" if stream == 1 else "stderr", text)
+
+    def owes_answer(self, worker: int, number: int) -> bool:
+        return self.hearing.owes_answer(self.links[worker], number)
 
     def run_output_complete(self, worker: int, number: int) -> None:
         self._endings.output_complete(worker, number)
@@ -159,7 +165,7 @@ class Workforce:
 
     def zygote_started(self) -> None:
         if self._measuring:
-            self.zygotes.watch(on=True)
+            self.workers.watch(on=True)
 
     def better_spares_possible(self) -> None:
         self._carry_out(self._roster.staff.renew_spares())
@@ -191,7 +197,5 @@ class Workforce:
     def _release(self, link: Link) -> None:
         self._depot.ended(link.worker)
         self._sources.forget(link.worker)
-        self._loop.remove_reader(link.answers)
-        for sock in link.writers():
-            self._loop.remove_writer(sock)
+        link.mute()
         link.close()

@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
 
 from flowrra import log
+from flowrra.pool.data.depot import Depot
 from flowrra.pool.launch import Launch
+from flowrra.pool.socket_link import SocketLink
 from flowrra.pool.transport import messages as said
+from flowrra.pool.workers import WorkerEvents
 from flowrra.pool.zygote_process import ZygoteProcess
 
 _START_PATIENCE = 30.0
 """Seconds an interpreter may take to start; only a broken installation takes longer."""
-
-
-class WorkerEvents(Protocol):
-    """Who wants to know what becomes of the workers."""
-
-    def worker_forked(self, worker: int, pid: int, pidfd: int | None) -> None:
-        """It runs. *pidfd* is the receiver's to close; None if this process had no descriptor left for it."""
-
-    def worker_wrote(self, worker: int, stream: int, data: bytes) -> None: ...
-
-    def run_output_complete(self, worker: int, number: int) -> None: ...
-
-    def worker_ended(self, ended: said.Ended) -> None: ...
-
-    def fork_failed(self, worker: int, reason: str) -> None: ...
-
-    def zygote_ended(self, workers: Sequence[int], last_words: str) -> None:
-        """A zygote has ended by itself; the kernel (PDEATHSIG) has ended its *workers* with it."""
-
-    def zygote_started(self) -> None:
-        """A new zygote forks from now on; it measures nothing yet."""
-
-    def better_spares_possible(self) -> None:
-        """Workers forked from now on have more modules."""
 
 
 class Zygotes:
@@ -56,6 +34,10 @@ class Zygotes:
         self._shunned: set[str] = set()
         """Modules that left a thread behind when preloaded."""
         self._timers: dict[ZygoteProcess, asyncio.TimerHandle] = {}
+
+    def new_link(self, worker: int, depot: Depot) -> SocketLink:
+        """Raises ``OSError``."""
+        return SocketLink(worker, depot, self._loop, self.fork)
 
     def fork(self, worker: int, ends: Sequence[int]) -> None:
         """Have a worker forked that gets copies of *ends*. Raises ``WorkerStartFailed`` if there can be no zygote."""

@@ -48,4 +48,9 @@ class TestThreads(ExecutorKit):
 
 class TestProcesses(ExecutorKit):
     def open_executor(self, slots: int) -> Executor:
-        return CpuExecutor(slots)
+        return CpuExecutor(slots, workers_by="fork")
+
+
+class TestSpawnedProcesses(ExecutorKit):
+    def open_executor(self, slots: int) -> Executor:
+        return CpuExecutor(slots, workers_by="spawn")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -161,6 +162,13 @@ class Pool:
             raise outcome.exception
         return outcome.value
 
+    async def up(self, workers: int) -> None:
+        """Start everybody, and wait until *workers* are there: an interpreter takes its time."""
+        await self.run(os.getpid)
+        async with asyncio.timeout(PATIENCE):
+            while len(self.executor.describe()["pids"]) < workers:
+                await asyncio.sleep(0.01)
+
     async def started(self, attempt: Attempt) -> None:
         await self.sink.until(lambda: attempt.run_id in self.sink.workers)
 
@@ -174,6 +182,7 @@ class Pool:
 
 @asynccontextmanager
 async def pool(workers: int = 2, **settings: Any) -> AsyncIterator[Pool]:
+    settings.setdefault("workers_by", os.environ.get("FLOWRRA_WORKERS_BY"))
     executor, sink = CpuExecutor(workers, **settings), RecordingSink()
     await executor.start(sink)
     try:

@@ -115,7 +115,7 @@ CALLS: dict[str, Callable[[Act], tuple[Callable[..., Any], tuple[Any, ...]]]] = 
 
 
 @pytest.fixture(scope="module")
-def app() -> Iterator[Flowrra]:
+def app(each_way: str) -> Iterator[Flowrra]:
     before = leaks.resources()
     with Flowrra("faults", cpu_workers=WORKERS) as running:
         # What is started when it is first needed is there before anything is counted.

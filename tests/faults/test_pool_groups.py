@@ -23,7 +23,10 @@ from flowrra.errors import NotDecodable, WorkerLost
 from flowrra.interfaces import Attempt
 from flowrra.rows import Rows
 from flowrra.running import current_run, progress
+from tests.environment.ways import ONE_SEED
 from tests.faults.pool_driver import Pool, pool
+
+pytestmark = pytest.mark.usefixtures("each_way")
 
 STOP_LIMIT = 1.5
 """Seconds: three times the promise."""
@@ -114,7 +117,7 @@ async def test_a_crash_in_the_middle_of_a_span_costs_one_run_and_repeats_none(cp
     assert Counter(path.stat().st_size for path in tmp_path.iterdir()) == {1: 499}
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=ONE_SEED), pytest.param(3, marks=ONE_SEED)])
 async def test_workers_killed_at_any_time_lose_one_run_each_and_repeat_none(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
     async with pool(2) as cpu:
@@ -161,6 +164,7 @@ async def test_a_slow_run_holds_up_no_result_of_those_before_it_and_is_known_to_
     assert await kinds(cpu, attempts[10:]) == [C, R]
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_a_slow_item_of_a_map_holds_up_no_result_of_those_before_it(cpu: Pool) -> None:
     def nap(seconds: float) -> float:
         time.sleep(seconds)
@@ -175,6 +179,7 @@ async def test_a_slow_item_of_a_map_holds_up_no_result_of_those_before_it(cpu: P
     assert [outcome.kind for outcome in outcomes] == [R] * 50 + [C] + [R] * 20
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_what_takes_longer_than_expected_is_shared_with_an_idle_worker() -> None:
     async with pool(2) as cpu:
         await learned(cpu)
@@ -209,6 +214,7 @@ async def test_a_claimed_run_that_has_not_begun_is_cancelled_at_once_and_never_b
     assert cpu.executor.describe()["replaced"] == 0
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_a_queued_run_of_a_group_is_cancelled_and_the_others_go_on(cpu: Pool) -> None:
     hang = cpu.submit(act, ("hang",))
     await cpu.started(hang)
@@ -220,6 +226,7 @@ async def test_a_queued_run_of_a_group_is_cancelled_and_the_others_go_on(cpu: Po
     assert await kinds(cpu, attempts) == [R, R, R, C, R, R]
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_thousands_of_queued_runs_are_cancelled_in_a_moment(cpu: Pool) -> None:
     hang = cpu.submit(act, ("hang",))
     await cpu.started(hang)
@@ -240,6 +247,7 @@ async def test_thousands_of_queued_runs_are_cancelled_in_a_moment(cpu: Pool) -> 
     assert all(outcome is None or outcome.kind is C for outcome in told)
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_failures_and_values_of_any_kind_keep_their_places_in_a_group(cpu: Pool) -> None:
     calls: list[Any] = [1, ("raise", "a"), "x", ("list", 5), None, ("list", 100_000), b"y" * 5000, ("raise", "b"), 2.5]
     attempts = begin_together(cpu, *calls)
@@ -249,6 +257,7 @@ async def test_failures_and_values_of_any_kind_keep_their_places_in_a_group(cpu:
     assert [str(cpu.sink.outcomes[attempts[n].run_id].exception) for n in (1, 7)] == ["a", "b"]
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_failures_and_values_of_any_kind_keep_their_places_in_a_span(cpu: Pool) -> None:
     def vary(n: int) -> Any:
         if n % 10 == 3:
@@ -265,12 +274,14 @@ async def test_failures_and_values_of_any_kind_keep_their_places_in_a_span(cpu: 
                 assert outcome.value == ([n] if n % 10 == 5 else "x" * 100_000 if n % 100 == 7 else n)
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_items_of_any_kind_keep_their_places_in_a_span(cpu: Pool) -> None:
     rows: list[tuple[Any]] = [(n if n % 700 else [n],) for n in range(3000)]
     outcomes = await cpu.outcomes(cpu.map(act, rows))
     assert [outcome.value for outcome in outcomes] == [row[0] for row in rows]
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_an_argument_that_cannot_be_loaded_costs_its_run_alone(cpu: Pool) -> None:
     class Stubborn:
         def __reduce__(self) -> Any:
@@ -314,6 +325,7 @@ async def test_output_of_a_map_belongs_to_the_item_that_wrote_it(cpu: Pool) -> N
         assert cpu.text(span.attempt(n), "stderr") == ("!\n" if n % 50 == 7 else "")
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_each_run_of_a_group_knows_which_it_is(cpu: Pool) -> None:
     attempts = begin_together(cpu, *[("who",)] * 20)
     assert await kinds(cpu, attempts) == [R] * 20
@@ -365,6 +377,7 @@ def see(what: str) -> object:
     return str(found)
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 @pytest.mark.parametrize("what", WAYS_TO_LEAVE)
 async def test_what_a_run_changes_is_gone_for_the_next_one_of_its_group(cpu: Pool, what: str) -> None:
     for _ in range(3):
@@ -373,6 +386,7 @@ async def test_what_a_run_changes_is_gone_for_the_next_one_of_its_group(cpu: Poo
         assert len(values) == 1
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_a_timer_that_a_run_has_set_does_not_end_the_idle_worker(cpu: Pool) -> None:
     def set_timer() -> int:
         signal.setitimer(signal.ITIMER_REAL, 0.1)
@@ -384,6 +398,7 @@ async def test_a_timer_that_a_run_has_set_does_not_end_the_idle_worker(cpu: Pool
     assert cpu.executor.describe()["lost"] == 0
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_functions_and_modules_of_the_system_travel_from_a_worker(cpu: Pool) -> None:
     def give() -> Any:
         return lambda: (sys.version, builtins.len("ab"))
@@ -391,6 +406,7 @@ async def test_functions_and_modules_of_the_system_travel_from_a_worker(cpu: Poo
     assert (await cpu.run(give))() == (sys.version, 2)
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_each_run_of_a_group_draws_from_its_own_seed(cpu: Pool) -> None:
     def draw(n: int) -> float | None:
         return random.random() if n % 3 else None
@@ -401,6 +417,7 @@ async def test_each_run_of_a_group_draws_from_its_own_seed(cpu: Pool) -> None:
     assert len(set(first)) == 41
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_a_child_that_a_short_run_forks_reports_nothing(cpu: Pool) -> None:
     def fork(n: int) -> int:
         if n % 10:
@@ -413,6 +430,7 @@ async def test_a_child_that_a_short_run_forks_reports_nothing(cpu: Pool) -> None
     assert cpu.executor.describe()["lost"] == 0
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_constants_that_an_item_changes_are_as_they_were_for_the_next(cpu: Pool) -> None:
     def grow(n: int, seen: list[int]) -> int:
         seen.append(n)
@@ -423,6 +441,7 @@ async def test_constants_that_an_item_changes_are_as_they_were_for_the_next(cpu:
         assert {outcome.value for outcome in outcomes} == {1}
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_a_priority_overtakes_queued_groups(cpu: Pool, tmp_path: Path) -> None:
     def line(name: str) -> None:
         with (tmp_path / "order").open("a") as file:
@@ -449,6 +468,7 @@ async def test_a_priority_overtakes_queued_groups(cpu: Pool, tmp_path: Path) -> 
     assert (tmp_path / "order").read_text().split()[0] == "high"
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_everything_is_recalled_but_what_a_worker_has_claimed(cpu: Pool) -> None:
     hang = cpu.submit(act, ("hang",))
     await cpu.started(hang)
@@ -462,7 +482,7 @@ async def test_everything_is_recalled_but_what_a_worker_has_claimed(cpu: Pool) -
     assert [outcome.value for outcome in await cpu.outcomes(span)] == list(range(5000))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=ONE_SEED)])
 async def test_any_mixture_of_stops_recalls_and_kills_accounts_for_every_run_of_a_map(seed: int) -> None:
     chance = random.Random(seed)
     async with pool(2) as cpu:

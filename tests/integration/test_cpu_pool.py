@@ -874,7 +874,7 @@ async def test_facts_are_described() -> None:
         ),
         0,
     )
-    assert executor.describe() == {"slots": 2, **shared}
+    assert executor.describe() == {"slots": 2, "workers_by": "fork", **shared}
     sink = RecordingSink()
     await executor.start(sink)
     try:
@@ -883,6 +883,7 @@ async def test_facts_are_described() -> None:
         assert await cpu.run(sum, [1, 2]) == 3
         assert cpu.executor.describe() | {"pids": []} == {
             "slots": 2,
+            "workers_by": "fork",
             "workers": 2,
             "spare": 1,
             "busy": 0,

@@ -17,6 +17,8 @@ from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import InvalidOption
 from tests.faults.pool_driver import pool
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 MB = 10**6
 
 
@@ -42,6 +44,7 @@ async def test_a_run_above_its_memory_limit_ends_alone_and_says_what_it_used() -
         assert await hungry.submit(2) == 2 * MB
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_a_run_above_its_memory_limit_is_retried_as_its_options_say() -> None:
     async with Flowrra(cpu_workers=1) as app:
         hungry = app.task(cpu_bound=True, memory_limit=100 * MB, max_retries=1, retry_delay=0.0)(use)
@@ -51,6 +54,7 @@ async def test_a_run_above_its_memory_limit_is_retried_as_its_options_say() -> N
         assert (await app.wait_for_result(unloved.submit(300))).attempts == 1
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_a_memory_limit_that_cannot_be_kept_is_refused() -> None:
     async with Flowrra() as app:
         with pytest.raises(InvalidOption, match="cpu_bound=True"):
@@ -160,6 +164,7 @@ def grow(megabytes: int) -> int:
 leaked: list[bytes] = []
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_a_worker_that_has_grown_is_replaced_between_runs_which_costs_none() -> None:
     async with Flowrra(cpu_workers=1) as app:
         pids = await app.task(cpu_bound=True)(grow).map([400] * 5)
@@ -186,6 +191,7 @@ async def test_each_worker_is_prepared_once_and_niced() -> None:
             assert nice == before + 3
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 async def test_a_failing_initializer_fails_runs_with_its_cause_and_is_tried_again(tmp_path: pathlib.Path) -> None:
     key = tmp_path / "key"
 
@@ -202,6 +208,7 @@ async def test_a_failing_initializer_fails_runs_with_its_cause_and_is_tried_agai
         assert await task.submit(0.0) in pid
 
 
+@pytest.mark.forked_only("what it is about is the same code for both ways")
 @pytest.mark.parametrize("settings", [{"initializer": 3}, {"nice": -1}, {"nice": 20}, {"nice": True}])
 def test_a_preparation_that_makes_no_sense_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(InvalidOption):

@@ -21,8 +21,11 @@ def test_what_is_not_given_comes_from_the_environment() -> None:
         "FLOWRRA_IO_CONCURRENCY": "17",
         "FLOWRRA_IO_THREADS": "5",
         "FLOWRRA_IO_LOOP": "own",
+        "FLOWRRA_WORKERS_BY": "spawn",
     }
-    expected = Settings("nightly", "memory://", cpu_workers=3, io_concurrency=17, io_threads=5, io_loop="own")
+    expected = Settings(
+        "nightly", "memory://", cpu_workers=3, workers_by="spawn", io_concurrency=17, io_threads=5, io_loop="own"
+    )
     assert settings_from({}, environment) == expected
 
 
@@ -52,6 +55,7 @@ def test_a_number_in_the_environment_that_is_none_names_its_variable(name: str, 
         ("name", 3),
         ("backend", "redsi://localhost"),
         ("backend", object()),
+        ("workers_by", "threads"),
         ("cpu_workers", 0),
         ("cpu_workers", -1),
         ("cpu_workers", 1.5),

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from flowrra.core.tuples import NamedTuple
 from flowrra.pool.data import memory
@@ -62,13 +63,19 @@ class Blocks:
             self._depot.release(self.slabs)
 
 
+class NewSlab(Protocol):
+    def __call__(self, number: int, size: int, *, spilled: bool) -> Slab:
+        """Raises ``OSError``."""
+
+
 class Depot:
     """Keeps each content once. Thread-safe; nothing but :meth:`keep` takes long, and that waits for nobody.
 
     Memory is given back by :meth:`tidy`, which the owner calls now and then, and when there is too little.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, new_slab: NewSlab = Slab) -> None:
+        self._new = new_slab
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._numbers = itertools.count(1)
@@ -166,7 +173,7 @@ class Depot:
             slab.rewritten_as(number)
         else:
             self._give_up(size, budget)
-            slab = Slab(number, size, spilled=not fits_into_memory(size, self._in_memory(), budget))
+            slab = self._new(number, size, spilled=not fits_into_memory(size, self._in_memory(), budget))
         self._slabs[number] = slab
         return slab
 
@@ -309,4 +316,4 @@ class Depot:
 
     def _begin_anew_in_child(self) -> None:
         """This process was forked from the one that made the slabs, and does not have their mappings."""
-        self.__init__()  # type: ignore[misc]  # exactly what is meant
+        self.__init__(self._new)  # type: ignore[misc]  # exactly what is meant

@@ -7,18 +7,26 @@ import os
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from flowrra.pool.data.budget import pages
 from flowrra.pool.native import Mapping, WrittenPages
 from flowrra.pool.transport.messages import Places
 
 
-class _Mapped:
+class PrivateMapping(Protocol):
+    """An area of a file, copied when it is written to."""
+
+    def view(self) -> tuple[memoryview, weakref.ref[object]]:
+        """A view of all of it, and a reference that dies with the last object that refers to this view."""
+
+
+class MappedSlab:
     """A slab, as this process has it."""
 
     def __init__(self, fd: int | None, size: int) -> None:
         self.fd, self.size = fd, size
-        self.mapping: Mapping | None = None
+        self.mapping: PrivateMapping | None = None
         self.view: memoryview | None = None
         """For the run that is being prepared or executed."""
         self.in_use: weakref.ref[object] | None = None
@@ -27,11 +35,6 @@ class _Mapped:
         """The same of earlier runs, which have left something behind."""
         self.handed_out: dict[int, int] = {}
         """Offset and size of the buffers that the run could write to."""
-
-    def new_mapping(self, offset: int, size: int) -> Mapping:
-        if self.fd is None:
-            raise OSError(errno.EMFILE, "its shared memory could not be received: too many open files")
-        return Mapping(self.fd, size, offset=offset)
 
 
 class Mappings:
@@ -43,7 +46,7 @@ class Mappings:
     """
 
     def __init__(self) -> None:
-        self._slabs: dict[int, _Mapped] = {}
+        self._slabs: dict[int, MappedSlab] = {}
         self._written: WrittenPages | None = None
 
     def __contains__(self, number: int) -> bool:
@@ -51,7 +54,7 @@ class Mappings:
 
     def put(self, number: int, fd: int | None, size: int) -> None:
         self.drop(number)
-        self._slabs[number] = _Mapped(fd, size)
+        self._slabs[number] = MappedSlab(fd, size)
 
     def drop(self, number: int) -> bool:
         """Forget a slab, between runs. Whether nothing in this process, nor in one it has started, can see it now."""
@@ -71,7 +74,7 @@ class Mappings:
                 found.append(self._view(slab)[offset : offset + size].toreadonly())
             elif offset in slab.handed_out:
                 # The same content twice in one run: writing to one of the two must not change the other.
-                view, ref = slab.new_mapping(offset, size).view()
+                view, ref = self._new_mapping(slab, offset, size).view()
                 slab.kept.append(ref)
                 found.append(view)
             else:
@@ -79,12 +82,15 @@ class Mappings:
                 found.append(self._view(slab)[offset : offset + size])
         return found
 
-    def _view(self, slab: _Mapped) -> memoryview:
+    def _view(self, slab: MappedSlab) -> memoryview:
         if slab.view is None:
             if slab.mapping is None:
-                slab.mapping = slab.new_mapping(0, slab.size)
+                slab.mapping = self._new_mapping(slab, 0, slab.size)
             slab.view, slab.in_use = slab.mapping.view()
         return slab.view
+
+    def _new_mapping(self, slab: MappedSlab, offset: int, size: int) -> PrivateMapping:
+        return Mapping(descriptor_of(slab), size, offset=offset)
 
     def settle(self) -> None:
         """A run is over, and nothing of ours refers to its buffers any more."""
@@ -98,13 +104,16 @@ class Mappings:
                 slab.kept.append(slab.in_use)
                 slab.mapping = None
             elif slab.mapping is not None:
-                self._restore(slab.mapping, slab.handed_out)
+                self._restore(slab)
             slab.in_use = None
             slab.handed_out.clear()
 
-    def _restore(self, mapping: Mapping, handed_out: dict[int, int]) -> None:
+    def _restore(self, slab: MappedSlab) -> None:
+        """Have the mapping show what it did before the run."""
+        mapping = slab.mapping
+        assert isinstance(mapping, Mapping), "made above"
         written_in = self._find_written()
-        for offset, size in handed_out.items():
+        for offset, size in slab.handed_out.items():
             for start, length in written_in(mapping, offset, pages(size)):
                 mapping.restore(start, length)
 
@@ -115,6 +124,12 @@ class Mappings:
         if self._written is None:
             return lambda _mapping, offset, size: [(offset, size)]
         return self._written.of
+
+
+def descriptor_of(slab: MappedSlab) -> int:
+    if slab.fd is None:
+        raise OSError(errno.EMFILE, "its shared memory could not be received: too many open files")
+    return slab.fd
 
 
 def _has_children() -> bool:

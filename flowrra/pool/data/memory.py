@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import resource
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,12 +11,21 @@ _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60
+_FEW = 256
+"""Open files that any system allows."""
 
 
 def free_bytes() -> int:
-    """What could be taken now: MemAvailable, or less if the control group allows less."""
+    """What could be taken now: MemAvailable, or less if the control group allows less.
+
+    Where the system does not tell, what the disk has room for: there slabs are files.
+    """
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return shutil.disk_usage(spill_directory()).free
     available = _UNLIMITED
-    for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+    for line in lines:
         if line.startswith("MemAvailable:"):
             available = int(line.split()[1]) * 1024
     return max(0, min(available, _left_in_cgroup()))
@@ -24,6 +33,10 @@ def free_bytes() -> int:
 
 def most_open() -> int:
     """A quarter of the descriptors this process may have; the rest is the user's."""
+    try:
+        import resource
+    except ImportError:
+        return _FEW
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return max(2, (limit if limit > 0 else 1024) // 4)
 

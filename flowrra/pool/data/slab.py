@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 import threading
@@ -17,8 +16,8 @@ from flowrra.pool.data.memory import spill_directory
 from flowrra.pool.large_pages import make_large
 from flowrra.pool.native import LARGE_PAGE, Mapping
 
-_SEALS = 0x10 | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-"""The first is F_SEAL_FUTURE_WRITE: nobody can write any more, except through a mapping made before."""
+_SEALS = 0x10 | 0x4 | 0x2 | 0x1
+"""F_SEAL_FUTURE_WRITE: nobody can write any more, except through a mapping made before. And GROW, SHRINK, SEAL."""
 _STEP = MB
 _AHEAD = MB
 """Small pages are made in steps of this size: of a small buffer, the system calls would cost more than the pages."""
@@ -57,17 +56,26 @@ class Slab:
         self.fd = -1
         self._pid = os.getpid()
         with self._naming_what_is_missing(size):
-            self._mapping = self._open_file() if spilled else self._open_memory()
-        self.view, _ = self._mapping.view()
+            self.view = self._open()
+
+    def _open(self) -> memoryview:
+        """Make the memory; what is returned shows all of it."""
+        self._mapping = self._open_file() if self.spilled else self._open_memory()
+        return self._mapping.view()[0]
 
     @contextmanager
     def _naming_what_is_missing(self, need: int) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise NoRoomError(error, need, spill_directory() if self.spilled else "") from error
+            raise NoRoomError(error, need, self._folder_of_files()) from error
+
+    def _folder_of_files(self) -> str:
+        return spill_directory() if self.spilled else ""
 
     def _open_memory(self) -> Mapping:
+        import fcntl  # not on every system, on which there are no such slabs
+
         self.fd = os.memfd_create("flowrra", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, self.size)
         mapping = Mapping(self.fd, self.size, shared=True)

@@ -8,8 +8,9 @@ from typing import Any
 from flowrra.core.records import ErrorInfo, Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.errors import RemoteError, RemoteTraceback
-from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, Payload, build, load, plain_pickle
+from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, Keep, Payload, build, load, plain_pickle
 from flowrra.pool.encoding.values import cloud_pickle, kind_of
+from flowrra.pool.transport.segments import Segment
 
 _LONGEST_CHAIN = 8
 _CAUSE = BaseException.__dict__["__cause__"]
@@ -17,7 +18,7 @@ _CAUSE = BaseException.__dict__["__cause__"]
 _OWN = frozenset({"builtins", "flowrra.errors"})
 
 
-def encode_failure(outcome: Outcome) -> Payload:
+def encode_failure(outcome: Outcome, keep: Keep = Segment) -> Payload:
     """Never raises: what cannot be pickled goes as text."""
     chain = _cause_chain(outcome.exception)
     kind = BUILTIN if all(_is_harmless(error) for error in chain) else CLOUD
@@ -28,7 +29,7 @@ def encode_failure(outcome: Outcome) -> Payload:
         except BaseException:  # noqa: BLE001 - the user's __reduce__ may raise anything; the text tells of what is left
             break
     info = tuple(outcome.error) if outcome.error is not None else None
-    return build(kind, (info, pickles), plain_pickle)
+    return build(kind, (info, pickles), plain_pickle, keep)
 
 
 def decode_failure(kind: OutcomeKind, head: bytes, parts: list[memoryview]) -> Outcome:

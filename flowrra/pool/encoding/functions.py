@@ -83,7 +83,7 @@ def encode_function(
         return file.getvalue()
 
     try:
-        payload = build(CLOUD, function, pickler, depot)
+        payload = build(CLOUD, function, pickler, depot.keep)
     except Exception as error:
         raise refusal(task, error, {"the function": function}) from error
     hint_at_large(task, function, payload.size)
@@ -95,7 +95,7 @@ def encode_function(
 def encode_constants(task: str, constants: Mapping[str, Any], depot: Depot, *, readonly: bool = False) -> FunctionRef:
     """Snapshot the keywords that all runs of a map share."""
     try:
-        payload = encode_value(dict(constants), depot, readonly=readonly)
+        payload = encode_value(dict(constants), depot.keep, readonly=readonly)
     except Exception as error:
         raise refusal(task, error, {f"kwargs[{name!r}]": value for name, value in constants.items()}) from error
     return FunctionRef(_digest(payload, ()), payload, (), reusable=False)

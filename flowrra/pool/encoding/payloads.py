@@ -17,7 +17,9 @@ from flowrra.pool.transport.segments import Segment, map_segment
 
 if TYPE_CHECKING:
     # A worker keeps nothing: the depot is the engine's.
-    from flowrra.pool.data.depot import Blocks, Depot
+    from collections.abc import Sequence
+
+    from flowrra.pool.data.depot import Blocks
 
 INLINE = 32 * 1024
 """A pickle up to this size travels in the message itself."""
@@ -59,8 +61,12 @@ Pickle = Callable[[Any, Callable[[pickle.PickleBuffer], bool]], bytes]
 """Pickles a value; calls back for each buffer, which is left out of the pickle if the answer is False."""
 
 
-def build(kind: int, value: Any, pickler: Pickle, depot: Depot | None = None) -> Payload:
-    """Encode *value* with *pickler*. Its buffers are snapshotted before this returns, in *depot* if there is one."""
+Keep = Callable[["Sequence[memoryview]"], "Segment | Blocks"]
+"""Snapshots large buffers: those of a result in a segment, those of what is submitted in a depot."""
+
+
+def build(kind: int, value: Any, pickler: Pickle, keep: Keep = Segment) -> Payload:
+    """Encode *value* with *pickler*. Its large buffers are snapshotted with *keep* before this returns."""
     buffers: list[memoryview] = []
 
     def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
@@ -76,9 +82,8 @@ def build(kind: int, value: Any, pickler: Pickle, depot: Depot | None = None) ->
         head = b""
     if not buffers:
         return Payload(kind, head)
-    if depot is not None:
-        return Payload(kind, head, blocks=depot.keep(buffers))
-    return Payload(kind, head, Segment(buffers))
+    kept = keep(buffers)
+    return Payload(kind, head, kept) if isinstance(kept, Segment) else Payload(kind, head, blocks=kept)
 
 
 def plain_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bool]) -> bytes:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from flowrra.errors import FlowrraError, HandleNotAllowed, NoRoomForData, NotEncodable
 from flowrra.failures import safe_str
-from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Payload, build, plain_pickle
+from flowrra.pool.encoding.payloads import BUILTIN, CLOUD, INLINE, PLAIN, Keep, Payload, build, plain_pickle
 from flowrra.pool.encoding.staying import AppFoundError, HandleFoundError
+from flowrra.pool.transport.segments import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,20 +41,20 @@ def readonly_pickle(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], bo
     return pickler.readonly_pickle(value, keep_in_band)
 
 
-def encode_value(value: Any, depot: Depot | None = None, *, readonly: bool = False) -> Payload:
+def encode_value(value: Any, keep: Keep = Segment, *, readonly: bool = False) -> Payload:
     """Snapshot *value*; if *readonly*, the arrays in it arrive so that nobody can write to them.
 
     Raises whatever its pickling raises; :func:`refusal` turns that into an error that names the culprit.
     """
     if type(value) is bytes:
-        return build(BUILTIN, _uncopied(value), plain_pickle, depot)
-    return _encode(kind_of(value), value, depot, readonly=readonly)
+        return build(BUILTIN, _uncopied(value), plain_pickle, keep)
+    return _encode(kind_of(value), value, keep, readonly=readonly)
 
 
-def _encode(kind: int, value: Any, depot: Depot | None, *, readonly: bool) -> Payload:
+def _encode(kind: int, value: Any, keep: Keep, *, readonly: bool) -> Payload:
     if readonly and kind != BUILTIN:
-        return build(kind, value, readonly_pickle, depot)
-    return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle, depot)
+        return build(kind, value, readonly_pickle, keep)
+    return build(kind, value, plain_pickle if kind != CLOUD else cloud_pickle, keep)
 
 
 class _Uncopied:
@@ -117,7 +118,7 @@ def encode_arguments(
             known: dict[int, Any] = {}
             args = tuple(_uncopied(value, known) for value in args)
             kwargs = {name: _uncopied(value, known) for name, value in kwargs.items()}
-        return _encode(kind, (args, dict(kwargs)), depot, readonly=readonly)
+        return _encode(kind, (args, dict(kwargs)), depot.keep, readonly=readonly)
     except Exception as error:
         parts = {f"args[{index}]": value for index, value in enumerate(args)}
         parts.update({f"kwargs[{name!r}]": value for name, value in kwargs.items()})

@@ -13,12 +13,13 @@ from contextlib import suppress
 from typing import NoReturn
 
 from flowrra.pool.native import adopt_orphans, die_with_parent
+from flowrra.pool.process.counted_output import CountedOutputEnd, Tally
 from flowrra.pool.process.draws import draws
 from flowrra.pool.process.imports import watch_imports
 from flowrra.pool.process.libraries import libraries
-from flowrra.pool.process.output import OutputEnd, Tally
 from flowrra.pool.process.worker import Worker
 from flowrra.pool.transport.page import Page
+from flowrra.pool.transport.wire import SocketAnswers
 
 _OOM_SCORE = 500
 """Out of 1000: under memory pressure the kernel prefers a worker to the notebook that owns it."""
@@ -31,8 +32,8 @@ def become_worker(zygote: int, ends: Sequence[int], pipes: tuple[int, int], toke
         queue, supplies, answers = (socket.socket(fileno=fd) for fd in ends[:3])
         page = Page(ends[3])
         os.close(ends[3])
-        watch_imports(answers)
-        Worker(queue, supplies, answers, page, OutputEnd(token, tally)).serve()
+        watch_imports(SocketAnswers(answers))
+        Worker(queue, supplies, answers, page, CountedOutputEnd(token, tally)).serve()
     except BrokenPipeError:  # the engine has gone
         os._exit(0)
     except BaseException:  # noqa: BLE001 - shown on stderr, which the engine passes on

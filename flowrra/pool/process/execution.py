@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import marshal
 import os
-import socket
 import time
 import types
 from typing import Any, NoReturn
@@ -13,8 +12,9 @@ from flowrra.core.records import Outcome
 from flowrra.core.statuses import OutcomeKind
 from flowrra.failures import error_info, outcome_of_exception
 from flowrra.pool.encoding.failures import encode_failure
-from flowrra.pool.encoding.payloads import Payload
+from flowrra.pool.encoding.payloads import Keep, Payload
 from flowrra.pool.encoding.values import encode_value, refusal
+from flowrra.pool.process.answers import Answers
 from flowrra.pool.process.current import Current
 from flowrra.pool.process.notes import Notes
 from flowrra.pool.process.output import OutputEnd
@@ -42,10 +42,9 @@ class StopRequested(BaseException):
 class Execution:
     """The runs of one worker, one group after the other."""
 
-    def __init__(
-        self, answers: socket.socket, page: Page, output: OutputEnd, shelf: Shelf, state: ProcessState
-    ) -> None:
+    def __init__(self, answers: Answers, page: Page, output: OutputEnd, shelf: Shelf, state: ProcessState) -> None:
         self._page, self._output, self._shelf = page, output, shelf
+        self._keep = answers.segment
         self._pid = os.getpid()
         self._give_back_at = 0.0
         self._armed = False
@@ -132,14 +131,14 @@ class Execution:
                 if self._to_stop == work.number_of(index):  # the signal came before the line above
                     self._interrupt(self._to_stop)
                 index, value = self._execute_plain(work, index)
-                payload = None if value is NOTHING else _encoded(work.common.task_name, value)
+                payload = None if value is NOTHING else _encoded(work.common.task_name, value, self._keep)
             finally:
                 self._armed = False
         except StopRequested:
-            return self._page.index(), OutcomeKind.CANCELLED, encode_failure(Outcome(OutcomeKind.CANCELLED))
+            return self._page.index(), OutcomeKind.CANCELLED, encode_failure(Outcome(OutcomeKind.CANCELLED), self._keep)
         except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is an answer
             outcome = self._outcome(work, error)
-            return self._page.index(), outcome.kind, encode_failure(outcome)
+            return self._page.index(), outcome.kind, encode_failure(outcome, self._keep)
         return index, OutcomeKind.RETURNED, payload
 
     def _execute_plain(self, work: Work, index: int) -> tuple[int, Any]:
@@ -191,7 +190,7 @@ class Execution:
             self._page.words[DONE] += 1
 
 
-def _encoded(task: str, value: Any) -> Payload | bytes:
+def _encoded(task: str, value: Any, keep: Keep) -> Payload | bytes:
     """The entry for an atom, or the payload of anything else."""
     if is_atom(value):
         entry = marshal.dumps(value, VERSION)
@@ -203,6 +202,6 @@ def _encoded(task: str, value: Any) -> Payload | bytes:
             f"{task!r} returned a coroutine; a CPU task is a plain function, write 'async def' without cpu_bound=True"
         )
     try:
-        return encode_value(value)
+        return encode_value(value, keep)
     except Exception as error:
         raise UnfitError(refusal(task, error, {"the result": value})) from error

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
 from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
 
+from flowrra.pool.process.answers import Answers
 from flowrra.pool.transport.messages import Imported
-from flowrra.pool.transport.wire import send
 
 _OTHERS = ("/site-packages/", "/dist-packages/")
 _STANDARD = os.path.dirname(os.__file__) + os.sep
@@ -23,7 +22,7 @@ def is_own(path: str) -> bool:
     return not (path.startswith((_STANDARD, _PRODUCT)) or any(part in path for part in _OTHERS))
 
 
-def watch_imports(answers: socket.socket) -> None:
+def watch_imports(answers: Answers) -> None:
     """Tell the engine of each such file that is imported from now on.
 
     Import looks at a file's time and size just before it reads it, or takes the cached code instead; only that look is
@@ -37,7 +36,7 @@ def watch_imports(answers: socket.socket) -> None:
             return look(self, path)
         found = os.stat(path)
         if os.getpid() == watcher:  # what a process imports that a run has forked ends with it
-            send(answers, Imported(whole, found.st_mtime_ns, found.st_size, found.st_ino))
+            answers.send(Imported(whole, found.st_mtime_ns, found.st_size, found.st_ino))
         if _is_doubtful(path, found.st_mtime_ns):
             raise OSError(f"the cached code of {path} may be older than the file")  # import reads the file then
         return {"mtime": found.st_mtime, "size": found.st_size}

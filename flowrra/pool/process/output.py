@@ -6,14 +6,10 @@ written something ends its output with a mark in both pipes; silent runs write n
 
 from __future__ import annotations
 
-import array
-import fcntl
 import io
-import mmap
 import os
 import re
 import sys
-import termios
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TextIO
@@ -33,77 +29,27 @@ def mark(token: bytes, number: int) -> bytes:
     return b"\0" + token + b"%016x" % number
 
 
-class Tally:
-    """How many bytes the zygote has read from a worker's two pipes, in memory that the two processes share: a seqlock.
-
-    The zygote writes, the worker reads. The turn is odd while the zygote reads from a pipe; a worker that finds it odd,
-    or changed meanwhile, cannot rely on the total.
-    """
-
-    _TURN, _TOTAL = 0, 1
-    _RUN, _LIMIT = 8, 9
-    """In another cache line: the two processes write at the same time."""
-    _MEASURED, _PEAK = 2, 3
-
-    def __init__(self) -> None:
-        self._page = mmap.mmap(-1, mmap.PAGESIZE)
-        self._words = memoryview(self._page).cast("Q")
-
-    def begin_read(self) -> None:
-        self._words[self._TURN] += 1
-
-    def end_read(self, size: int) -> None:
-        self._words[self._TOTAL] += size
-        self._words[self._TURN] += 1
-
-    def read(self) -> tuple[int, int]:
-        """(turn, total); odd turn: a read is under way."""
-        return self._words[self._TURN], self._words[self._TOTAL]
-
-    def set_run(self, number: int, memory_limit: int) -> None:
-        """The worker executes run *number*, 0: none. Written by the worker, read by the zygote."""
-        self._words[self._RUN], self._words[self._LIMIT] = number, memory_limit
-
-    def run(self) -> tuple[int, int]:
-        """(number, memory limit) of the run that is executing; one may be that of the run before."""
-        return self._words[self._RUN], self._words[self._LIMIT]
-
-    def set_peak(self, number: int, peak: int) -> None:
-        """Run *number* was seen to use *peak* bytes. Written by the zygote, read by the worker."""
-        self._words[self._MEASURED], self._words[self._PEAK] = number, peak
-
-    def peak(self, number: int) -> int:
-        """The most that run *number* was seen to use; 0: nobody looked."""
-        measured, peak = self._words[self._MEASURED], self._words[self._PEAK]
-        return peak if measured == number else 0
-
-    def close(self) -> None:
-        self._words.release()
-        self._page.close()
-
-
 class OutputEnd:
-    """The worker's side: finds out whether a run has written anything, and marks the end of its output if so."""
+    """The worker's side: marks the end of a run's output, unless it is known that there is none."""
 
-    def __init__(self, token: bytes, tally: Tally) -> None:
-        self._token, self._tally = token, tally
+    def __init__(self, token: bytes) -> None:
+        self._token = token
         self._open: Callable[[int, str, str], TextIO] = _text_stream
         self._notes: Notes | None = None
         self._written: int | None = 0
         """Bytes written up to the last mark and including it; None: not known."""
-        self._waiting = array.array("i", [0])
         self._pipes = (os.dup(1), os.dup(2))
         """A run may close its own or put something else in their place."""
         self._streams = (sys.stdout, sys.stderr)
         self._inodes = (os.fstat(1).st_ino, os.fstat(2).st_ino)
 
     def begin_run(self, number: int, memory_limit: int) -> None:
-        """Let the zygote know what executes from now on; 0: nothing."""
-        self._tally.set_run(number, memory_limit)
+        """Let it be known what executes from now on; 0: nothing."""
+        raise NotImplementedError
 
     def peak_of(self, number: int) -> int:
         """Bytes of private memory that run *number* was seen to use at most; 0: it was too short to be measured."""
-        return self._tally.peak(number)
+        raise NotImplementedError
 
     def watch(self, notes: Notes) -> None:
         """Have *notes* taken of what Python code writes."""
@@ -141,17 +87,8 @@ class OutputEnd:
             return False
 
     def _count(self) -> int | None:
-        """Bytes ever written to both pipes: those read by the zygote and those still inside."""
-        turn, total = self._tally.read()
-        stdout, stderr = self._pipes
-        inside = self._in_pipe(stdout) + self._in_pipe(stderr)
-        if self._tally.read()[0] != turn or turn % 2:
-            return None
-        return total + inside
-
-    def _in_pipe(self, fd: int) -> int:
-        fcntl.ioctl(fd, termios.FIONREAD, self._waiting)
-        return self._waiting[0]
+        """Bytes ever written to both pipes; None: not known."""
+        return None
 
     def _repair(self) -> None:
         """Undo what the run did to its stdout and stderr; the next one must find them as it did."""
@@ -245,33 +182,14 @@ class Stream:
         return at if at >= 0 and self._part.fullmatch(data, at) else len(data)
 
 
-class OutputReader:
-    """The zygote's side of one worker's two pipes."""
+class RunsOutput:
+    """What a worker writes to its two streams, cut into runs."""
 
-    def __init__(self, token: bytes, stdout: int, stderr: int, tally: Tally) -> None:
-        self.fds = {stdout: 1, stderr: 2}
+    def __init__(self, token: bytes) -> None:
         self._streams = {1: Stream(token), 2: Stream(token)}
-        self._tally = tally
 
-    def read(self, fd: int) -> bool:
-        """Read once from a pipe. False: nothing there, or nobody can write to it any more."""
-        self._tally.begin_read()
-        try:
-            data = os.read(fd, 1 << 16)
-        except BlockingIOError:
-            data = b""
-        self._tally.end_read(len(data))
-        if data:
-            self._streams[self.fds[fd]].feed(data)
-        return bool(data)
-
-    def run(self) -> tuple[int, int]:
-        """(number, memory limit) of what the worker executes now; (0, 0): nothing."""
-        return self._tally.run()
-
-    def measured(self, number: int, peak: int) -> None:
-        """Let the worker know how much private memory run *number* has used."""
-        self._tally.set_peak(number, peak)
+    def feed(self, stream: int, data: bytes) -> None:
+        self._streams[stream].feed(data)
 
     def fresh(self) -> Iterator[tuple[int, bytes]]:
         """(stream, data) to show of the run that is under way."""
@@ -296,8 +214,3 @@ class OutputReader:
 
     def last_words(self) -> bytes:
         return self._streams[2].runs[-1].last_words
-
-    def close(self) -> None:
-        for fd in self.fds:
-            os.close(fd)
-        self._tally.close()

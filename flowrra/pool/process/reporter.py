@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import marshal
-import os
-import socket
 import sys
 import time
 
 from flowrra.pool.prefetch import FLUSH_EVERY
 from flowrra.pool.preloading import WORTH_PRELOADING
+from flowrra.pool.process.answers import Answers
 from flowrra.pool.transport.messages import Message, Report
 from flowrra.pool.transport.page import DONE, ENTRIES, FLUSHED, FULL, VERSION, Page
 from flowrra.pool.transport.segments import Segment
-from flowrra.pool.transport.wire import send, send_in_the_end
 
 
 class Reporter:
     """Of one worker; of one group at a time."""
 
-    def __init__(self, answers: socket.socket, page: Page) -> None:
+    def __init__(self, answers: Answers, page: Page) -> None:
         self._answers, self.page = answers, page
         self._group = 0
         self._serial = 0
@@ -71,21 +69,14 @@ class Reporter:
             over,
             self._newly_imported(),
         )
-        if segment is None:
-            self.say(report)
-        else:
-            fd = segment.descriptor()
-            try:
-                send_in_the_end(self._answers, report, [fd])
-            finally:
-                os.close(fd)
+        self._answers.send(report, segment)
         self._first, self.end, self.over = index, ENTRIES, over
         page.words[FLUSHED] = self._serial << 32 | index
         self.due_at = time.monotonic() + FLUSH_EVERY
 
     def say(self, message: Message) -> None:
         """Tell the engine something else."""
-        send(self._answers, message)
+        self._answers.send(message)
 
     def _newly_imported(self) -> tuple[str, ...]:
         if len(sys.modules) == self._modules:

@@ -14,9 +14,9 @@ from flowrra.pool.transport.messages import Supply
 class Shelf:
     """What the engine has supplied, by digest or number. The engine decides what is dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self, mappings: Mappings) -> None:
         self.surroundings: dict[int, Surroundings] = {}
-        self.mappings = Mappings()
+        self.mappings = mappings
         self._supplies: dict[bytes, Supply] = {}
         self._loaded: dict[bytes, Any] = {}
 

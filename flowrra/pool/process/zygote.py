@@ -22,10 +22,10 @@ from typing import NoReturn
 from flowrra.pool.native import adopt_orphans
 from flowrra.pool.preloading import AFTER_THE_START
 from flowrra.pool.process.birth import become_worker
+from flowrra.pool.process.counted_output import OutputReader, Tally
 from flowrra.pool.process.libraries import libraries
 from flowrra.pool.process.memory import MemoryUse, oom_kills
 from flowrra.pool.process.orphans import Orphans
-from flowrra.pool.process.output import OutputReader, Tally
 from flowrra.pool.transport.messages import (
     Boundary,
     Ended,

@@ -177,6 +177,10 @@ class Stop(NamedTuple):
     number: int
 
 
+class Dismiss(NamedTuple):
+    """End by yourself. For a worker that was spawned; one that was forked finds its queue closed."""
+
+
 class Supply(NamedTuple):
     """A function or the constants of a map, to be kept under its digest. Goes into the supplies."""
 
@@ -277,14 +281,14 @@ class Progressed(NamedTuple):
 Message = (
     Fork | Preload | Watch | Quit
     | Ready | Forked | ForkFailed | Ended | Output | Boundary | Preloaded
-    | RunGroup | SpanGroup | Stop | Supply | Setup | Forget | SurroundingsSupply | SlabSupply | ForgetSlab
+    | RunGroup | SpanGroup | Stop | Dismiss | Supply | Setup | Forget | SurroundingsSupply | SlabSupply | ForgetSlab
     | Report | Progressed | Imported | SlabDropped
 )  # fmt: skip
 
 _KINDS: tuple[type[Any], ...] = (
     Fork, Preload, Watch, Quit,
     Ready, Forked, ForkFailed, Ended, Output, Boundary, Preloaded,
-    RunGroup, SpanGroup, Stop, Supply, Setup, Forget, SurroundingsSupply, SlabSupply, ForgetSlab,
+    RunGroup, SpanGroup, Stop, Dismiss, Supply, Setup, Forget, SurroundingsSupply, SlabSupply, ForgetSlab,
     Report, Progressed, Imported, SlabDropped,
 )  # fmt: skip
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}

@@ -43,7 +43,7 @@ FULL = ENTRIES + 32 * 1024
 """Beyond this the entries are sent; one more of the largest fits."""
 LARGE = 8 * 1024
 """Bytes; an atom that takes more (a number of many digits) travels like other values."""
-_SIZE = FULL + 96 * 1024
+SIZE = FULL + 96 * 1024
 
 
 class Ending(NamedTuple):
@@ -63,10 +63,10 @@ class Ending(NamedTuple):
 
 
 class Page:
-    """One side's mapping, which lives as long as this. *fd* may be closed. Raises ``OSError``."""
+    """One side's mapping, which lives as long as this. A descriptor may be closed. Raises ``OSError``."""
 
-    def __init__(self, fd: int) -> None:
-        self.map = map_shared(fd, _SIZE)
+    def __init__(self, shared: int | memoryview) -> None:
+        self.map = map_shared(shared, SIZE) if isinstance(shared, int) else shared[:SIZE]
         self.words = self.map[:_HEAD].cast("q")
         self.starts = self.map[_HEAD : _HEAD + _STARTS].cast("d")
         """Of each run of the latest group; behind the last one that ended, its end."""
@@ -77,7 +77,7 @@ class Page:
     def create() -> int:
         """A descriptor for a new page. Raises ``OSError``."""
         fd = os.memfd_create("flowrra-page", os.MFD_CLOEXEC)
-        os.ftruncate(fd, _SIZE)
+        os.ftruncate(fd, SIZE)
         return fd
 
     # The worker's side.

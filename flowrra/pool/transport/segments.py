@@ -6,7 +6,6 @@ written and mapped ``MAP_PRIVATE``: whoever writes to a mapping gets private cop
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Sequence
 
@@ -17,7 +16,8 @@ from flowrra.pool.transport.messages import Table
 ALIGNMENT = 64
 _MAPPED = 256 * 1024
 """Below this size reading costs no more than mapping, touching and unmapping."""
-_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+_SEALS = 0x8 | 0x4 | 0x2 | 0x1
+"""F_SEAL_WRITE, GROW, SHRINK, SEAL."""
 
 
 class Segment:
@@ -50,6 +50,8 @@ def layout(sizes: Sequence[int]) -> Table:
 
 def write_segment(parts: Sequence[memoryview], table: Table) -> int:
     """Copy *parts* into a new sealed memfd and return its descriptor. write(2) is twice as fast as a fresh mapping."""
+    import fcntl  # not on every system, on which there are no such segments
+
     size = max(1, table[-1][0] + table[-1][1])
     fd = os.memfd_create("flowrra", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:

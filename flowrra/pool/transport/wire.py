@@ -76,8 +76,9 @@ class Receiver:
 
 
 # Plain numbers: combining the enum's members again for every packet would take as long as the system call.
-_WAIT = int(socket.MSG_CMSG_CLOEXEC)
-_DONT_WAIT = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+# Not every system has them; where there are none, none of this is used.
+_WAIT = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+_DONT_WAIT = int(_WAIT | getattr(socket, "MSG_DONTWAIT", 0))
 
 
 def pairs(count: int) -> list[tuple[socket.socket, socket.socket]]:
@@ -104,6 +105,26 @@ def send(sock: socket.socket, message: Message, segment: Segment | None = None) 
         send_with(sock, message, [fd])
     finally:
         os.close(fd)
+
+
+class SocketAnswers:
+    """A worker's way to tell the engine something; see ``process.answers``."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, message: Message, segment: Segment | None = None) -> None:
+        if segment is None:
+            send(self._sock, message)
+            return
+        fd = segment.descriptor()
+        try:
+            send_in_the_end(self._sock, message, [fd])
+        finally:
+            os.close(fd)
+
+    def segment(self, parts: Sequence[memoryview]) -> Segment:
+        return Segment(parts)
 
 
 def send_with(sock: socket.socket, message: Message, fds: Sequence[int]) -> None:

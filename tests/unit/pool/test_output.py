@@ -7,7 +7,8 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrra.pool.process.output import HEAD, LAST_WORDS, TAIL, OutputReader, RunOutput, Stream, Tally, mark
+from flowrra.pool.process.counted_output import OutputReader, Tally
+from flowrra.pool.process.output import HEAD, LAST_WORDS, TAIL, RunOutput, Stream, mark
 
 TOKEN = b"0123456789abcdef"
 

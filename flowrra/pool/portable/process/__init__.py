@@ -1,0 +1,1 @@
+"""What runs in a spawned worker. The engine imports none of it."""
