@@ -114,6 +114,10 @@ def take(*_: object) -> str:
     return "taken"
 
 
+def take_for(seconds: float, *_: object) -> None:
+    time.sleep(seconds)
+
+
 def do(act: Act) -> Any:
     return act()
 

@@ -56,11 +56,12 @@ def holdings(app: Flowrra) -> Holdings | None:
     if not workers <= processes.keys():
         return None
     try:
-        forkers = {processes[pid].ppid() for pid in workers}
+        # Spawned workers are children of this process, which has others.
+        forkers = {processes[pid].ppid() for pid in workers} - {os.getpid()}
         strays = [
             process
             for process in processes.values()
-            if process.pid not in workers | forkers and _is_below(process, forkers)
+            if process.pid not in workers | forkers and _is_below(process, workers | forkers)
         ]
         told = tuple(f"{process.name()} ({process.status()})" for process in strays)
         of_the_pool = {pid: _descriptors(pid) for pid in workers | forkers}
@@ -119,8 +120,8 @@ def memory_of(app: Flowrra) -> tuple[int, int]:
     return private_memory(os.getpid()), private_memory(psutil.Process(worker).ppid())
 
 
-def _is_below(process: psutil.Process, forkers: set[int]) -> bool:
-    return any(parent.pid in forkers for parent in process.parents())
+def _is_below(process: psutil.Process, pids: set[int]) -> bool:
+    return any(parent.pid in pids for parent in process.parents())
 
 
 def _descriptors(pid: int) -> list[str]:

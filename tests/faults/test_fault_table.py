@@ -131,8 +131,7 @@ def app(each_way: str) -> Iterator[Flowrra]:
 @pytest.mark.parametrize("row", TABLE, ids=str)
 def test_whatever_goes_wrong_is_that_runs_error_alone(app: Flowrra, row: Row, repeat: int) -> None:
     good = app.task(cpu_bound=True, name="good")(work)
-    # Shared memory that nobody has used for a while is given up; a row that uses it must not seem to have made it.
-    app.task(cpu_bound=True, name="large")(acts.take).submit(acts.LARGE).result(DEADLINE)
+    use_shared_memory(app)
     before, counted = at_rest.settled(app, AT_REST), app.stats()
     neighbours = [good.submit(n) for n in range(3)]
     begun = time.monotonic()
@@ -150,6 +149,13 @@ def test_whatever_goes_wrong_is_that_runs_error_alone(app: Flowrra, row: Row, re
     done = app.stats().counts[Status.SUCCESS] - counted.counts[Status.SUCCESS]
     failed = app.stats().counts[Status.FAILED] - counted.counts[Status.FAILED]
     assert (done, failed) == (6, 0 if status is None else 1)
+
+
+def use_shared_memory(app: Flowrra) -> None:
+    """Have every worker keep what rows use of it; given up after a while, it would seem to be left by the next row."""
+    large = app.task(cpu_bound=True, name="take for")(acts.take_for)
+    for handle in [large.submit(0.05, acts.LARGE) for _ in range(WORKERS)]:
+        handle.result(DEADLINE)
 
 
 def provoke(app: Flowrra, row: Row) -> tuple[BaseException, Status | None]:
