@@ -211,9 +211,9 @@ class AppSource:
         return Frame(head=head, rows=rows)
 
     def cancel(self) -> int:
-        active = [status for status in Status if status not in TERMINAL]
-        records = chain(*(latest_runs(self._app, status, sys.maxsize) for status in active))
-        return sum(self._app.handle(record.task_id).cancel() for record in records)
+        # Asked for at once: a run that changes its status between two questions would be found twice, or not at all.
+        active = [record for record in latest_runs(self._app, limit=sys.maxsize) if record.status not in TERMINAL]
+        return sum(self._app.handle(record.task_id).cancel() for record in active)
 
     def _records(self) -> list[TaskResult]:
         """What is worth a line: all that has begun, the failures, and the latest of the rest."""
